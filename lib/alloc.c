@@ -1,0 +1,339 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * alloc.c: the slow half of the gatekeeper, and realloc, calloc and aligned allocation.  See alloc.h.
+ *
+ * Pointers that no range and no big block has are foreign: they go to the C library, through weak references.
+ */
+#include "alloc.h"
+#include "big.h"
+#include "meta.h"
+#include "mid.h"
+#include "option.h"
+#include "policy.h"
+#include "shared_pool.h"
+#include "superslab.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+
+extern void *__libc_malloc(size_t) __attribute__((weak));
+extern void __libc_free(void *) __attribute__((weak));
+extern void *__libc_realloc(void *, size_t) __attribute__((weak));
+#pragma weak dlsym
+
+static hkm_word large_allocs, large_frees, foreign_frees; /* by threads without a heap, too: full adds */
+
+/* ---- where a pointer belongs ------------------------------------------------------------------------------------ */
+
+struct place {
+    enum { NOWHERE, SLAB, RUN, BIG } kind;
+    struct hkm_slab *slab;
+    size_t bytes; /* usable */
+};
+
+static HKM_COLD __attribute__((noreturn)) void bad(const char *function, const void *p)
+{
+    hkm_os_bad_pointer(function, (uintptr_t)p & 15 ? "misaligned pointer" : "interior pointer", p);
+}
+
+/* Aborts, in the name of `function`, when p lies in our memory but is not the start of a block. */
+static struct place locate(const void *p, const char *function)
+{
+    struct place at = { NOWHERE, NULL, 0 };
+    size_t slot;
+    struct hkm_range *r = hkm_registry_find(p, &slot);
+    if (likely(r != NULL)) {
+        struct hkm_slab *s = hkm_slab_at(r, slot);
+        switch (hkm_tag_at(r, slot)->kind) {
+        case HKM_KIND_SLAB:
+            if (unlikely(!hkm_class_starts(s->magic, (uintptr_t)p)))
+                bad(function, p);
+            at.kind = SLAB;
+            at.slab = s;
+            at.bytes = s->size;
+            return at;
+        case HKM_KIND_RUN:
+            if (unlikely(p != s->start))
+                bad(function, p);
+            at.kind = RUN;
+            at.slab = s;
+            at.bytes = s->bytes;
+            return at;
+        case HKM_KIND_REST:
+            bad(function, p);
+        case HKM_KIND_NONE:
+            hkm_os_bad_pointer(function, (uintptr_t)p & 15 ? "misaligned pointer" : "invalid pointer", p);
+        default:
+            break; /* a stranger's */
+        }
+    }
+    at.bytes = hkm_big_size(p);
+    if (at.bytes)
+        at.kind = BIG;
+    else if (unlikely(hkm_big_around(p) != NULL))
+        bad(function, p);
+    return at;
+}
+
+/* ---- malloc ----------------------------------------------------------------------------------------------------- */
+
+static void *out_of_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+static void *unflag(void *p) { return (void *)((uintptr_t)p & ~HKM_ZERO); }
+
+/* A block of a class; it may carry HKM_ZERO. */
+static void *take_class(unsigned cls)
+{
+    struct hkm_heap *h = hkm_thread_begin();
+    if (unlikely(!h))
+        return NULL;
+    struct hkm_bin *b = h->bin[cls];
+    void *p = b ? b->slots[b->room] : NULL;
+    if (likely(p != NULL))
+        b->room++;
+    else
+        p = hkm_thread_refill(h, cls);
+    if (HKM_STATS && p)
+        hkm_count(&h->count.mallocs, 1);
+    hkm_thread_end(h);
+    if (HKM_HARDENED && p)
+        hkm_slab_mark_live(hkm_registry_slab(unflag(p)), unflag(p));
+    return p;
+}
+
+/* Blocks above HKM_MID_MAX. */
+static void *take_large(size_t size, size_t alignment, bool zero, const void *site)
+{
+    void *p;
+    hkm_os_init();
+    if (size >= hkm_policy_big() || alignment > HKM_SUPERSLAB_SIZE)
+        p = hkm_big_alloc(size, alignment);
+    else
+        p = hkm_mid_alloc(size, alignment, zero, site);
+    if (p)
+        hkm_add(&large_allocs, 1);
+    return p;
+}
+
+static HKM_COLD void greet(void)
+{
+    if (hkm_load(&hkm_option.verbose)) {
+        struct hkm_msg m = { 0 };
+        hkm_msg_str(&m, "libhakmem " HAK_VERSION_STRING " serves process ");
+        hkm_msg_dec(&m, hkm_os_pid());
+        hkm_os_warn(&m);
+    }
+}
+
+static void *take(size_t size, bool zero, const void *site)
+{
+    if (unlikely(hkm_option_init()))
+        greet();
+    if (likely(size <= HKM_MID_MAX)) {
+        if (unlikely(size <= HKM_TINY_MAX && !hkm_load(&hkm_option.wrap_tiny)) && &__libc_malloc) {
+            void *p = __libc_malloc(size);
+            return p && zero ? memset(p, 0, size) : p;
+        }
+        void *p = take_class(hkm_class_of(size));
+        if (unlikely(!p))
+            return out_of_memory();
+        if (zero && !((uintptr_t)p & HKM_ZERO))
+            memset(p, 0, size);
+        return unflag(p);
+    }
+    if (unlikely(size > PTRDIFF_MAX))
+        return out_of_memory();
+    void *p = take_large(size, 16, zero, site);
+    return p ? p : out_of_memory();
+}
+
+void *hkm_alloc_slow(size_t size, const void *site) { return take(size, false, site); }
+void *hkm_alloc_hardened(size_t size, const void *site) { return take(size, false, site); }
+
+void *hkm_alloc(size_t size, const void *site)
+{
+    if (HKM_HARDENED || size > HKM_TINY_MAX)
+        return take(size, false, site);
+    return hkm_alloc_fast(size);
+}
+
+void *hkm_alloc_zeroed(size_t count, size_t size, const void *site)
+{
+    size_t bytes;
+    if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
+        return out_of_memory();
+    if (HKM_HARDENED || bytes > HKM_TINY_MAX)
+        return take(bytes, true, site);
+    void *p = hkm_alloc_fast(bytes);
+    return likely(p != NULL) ? memset(p, 0, bytes) : p;
+}
+
+void *hkm_alloc_aligned(size_t alignment, size_t size)
+{
+    if (unlikely(hkm_option_init()))
+        greet();
+    if (alignment <= 16)
+        return hkm_alloc(size, NULL);
+    if (unlikely(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
+        return out_of_memory();
+    unsigned cls = hkm_class_aligned(alignment, size);
+    void *p = cls < HKM_CLASSES ? unflag(take_class(cls)) : take_large(size ? size : 1, alignment, false, NULL);
+    return p ? p : out_of_memory();
+}
+
+/* ---- free ------------------------------------------------------------------------------------------------------- */
+
+static void give_foreign(void *p)
+{
+    hkm_add(&foreign_frees, 1);
+    if (!&__libc_free)
+        hkm_os_bad_pointer("free", "not a block of this allocator", p);
+    __libc_free(p);
+}
+
+static void give_block(void *p, struct hkm_slab *s)
+{
+    struct hkm_heap *h = hkm_thread_own();
+    if (HKM_STATS && h)
+        hkm_count(&h->count.frees, 1);
+    if (!h || hkm_load(&s->owner) != (size_t)h) {
+        hkm_thread_free_remote(p, s);
+        return;
+    }
+    /* Ours, but not by the fast path: freed twice, or in a range that is not the first. */
+    struct hkm_bin *b = h->bin[s->cls];
+    if (b->slots[b->room] == p)
+        hkm_os_bad_pointer("free", "double free", p);
+    b->slots[--b->room] = p;
+    if (!b->room)
+        hkm_heap_full(b);
+}
+
+static void give(void *p)
+{
+    struct place at = locate(p, "free");
+    switch (at.kind) {
+    case SLAB:
+        if (HKM_HARDENED && !hkm_slab_mark_dead(at.slab, p))
+            hkm_os_bad_pointer("free", "double free", p);
+        give_block(p, at.slab);
+        break;
+    case RUN:
+        hkm_add(&large_frees, 1);
+        hkm_mid_free(at.slab);
+        break;
+    case BIG:
+        if (!hkm_big_free(p))
+            hkm_os_bad_pointer("free", "double free", p);
+        hkm_add(&large_frees, 1);
+        break;
+    case NOWHERE:
+        give_foreign(p);
+        break;
+    }
+}
+
+void hkm_free_slow(void *p)
+{
+    if (p)
+        give(p);
+}
+
+void hkm_free_hardened(void *p) { hkm_free_slow(p); }
+
+/* ---- realloc ---------------------------------------------------------------------------------------------------- */
+
+static void *move(void *p, size_t old, size_t size, const void *site)
+{
+    void *q = hkm_alloc(size, site);
+    if (q) {
+        memcpy(q, p, old < size ? old : size);
+        hkm_free_fast(p);
+    }
+    return q;
+}
+
+void *hkm_alloc_resize(void *p, size_t size, const void *site)
+{
+    if (!p)
+        return hkm_alloc(size, site);
+    if (!size) {
+        hkm_free_fast(p);
+        return NULL;
+    }
+    struct place at = locate(p, "realloc");
+    if (HKM_HARDENED && at.kind == SLAB && !hkm_slab_is_live(at.slab, p))
+        hkm_os_bad_pointer("realloc", "block is not in use", p);
+    if (at.kind == NOWHERE) {
+        if (!&__libc_realloc)
+            hkm_os_bad_pointer("realloc", "not a block of this allocator", p);
+        return __libc_realloc(p, size);
+    }
+    if (unlikely(size > PTRDIFF_MAX))
+        return out_of_memory();
+    switch (at.kind) {
+    case SLAB:
+        if (size <= at.bytes && size >= at.bytes / 2)
+            return p;
+        break;
+    case RUN:
+        if (size > HKM_MID_MAX && size < hkm_policy_big() && hkm_mid_resize(at.slab, size))
+            return p;
+        break;
+    case BIG:
+        if (size >= hkm_policy_big() / 2) {
+            void *q = hkm_big_resize(p, size);
+            return q ? q : out_of_memory();
+        }
+        break;
+    default:
+        break;
+    }
+    return move(p, at.bytes, size, site);
+}
+
+size_t hkm_alloc_usable(const void *p)
+{
+    if (!p)
+        return 0;
+    struct place at = locate(p, "malloc_usable_size");
+    if (at.kind != NOWHERE)
+        return at.bytes;
+    /* Only the C library knows the size of its own. */
+    size_t (*usable)(const void *) = NULL;
+    if (&dlsym)
+        *(void **)(void *)&usable = dlsym(RTLD_NEXT, "malloc_usable_size");
+    return usable ? usable(p) : 0;
+}
+
+/* ---- statistics and purge --------------------------------------------------------------------------------------- */
+
+static void add_heap(struct hkm_heap *h, void *arg) { hkm_heap_stats(h, arg); }
+
+void hkm_alloc_stats(struct hak_stats *s)
+{
+    const struct hkm_superslab_stats *k = &hkm_superslab_stats;
+    uint64_t slot = HKM_SLOT_SIZE;
+    memset(s, 0, sizeof *s);
+    hkm_thread_each(add_heap, s);
+    s->big_bytes = hkm_big_bytes();
+    s->mapped_bytes = hkm_load(&k->mapped) * slot + s->big_bytes;
+    s->metadata_bytes = hkm_meta_bytes();
+    s->dirty_bytes = hkm_load(&k->dirty) * slot;
+    s->purged_bytes = hkm_load(&k->purged);
+    s->purges = hkm_load(&k->purges);
+    s->heaps = hkm_thread_heaps();
+    s->heaps_parked = hkm_thread_parked();
+    s->large_allocs += hkm_load(&large_allocs);
+    s->large_frees += hkm_load(&large_frees);
+    s->foreign_frees += hkm_load(&foreign_frees);
+    s->live_bytes += hkm_mid_bytes() + s->big_bytes;
+}
+
+size_t hkm_alloc_purge(void) { return hkm_thread_purge(); }

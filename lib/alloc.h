@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * alloc.h: size -> path, pointer -> path: the gatekeeper.  The fast paths stand here, on one screen.
+ *
+ * malloc pops from the Unified Cache of the size's class; free pushes there, after it has found in the slot's tag that the
+ * block is this thread's, and that it is a block's start, and has compared it with the block freed last.  Everything else is
+ * reached by a tail call.  No locked instruction, no call, no system call; user memory is not touched.
+ */
+#ifndef HKM_ALLOC_H
+#define HKM_ALLOC_H
+
+#include "os.h"
+#include "thread.h"
+
+void *hkm_alloc_slow(size_t size, const void *site);
+void hkm_free_slow(void *p);
+void *hkm_alloc_hardened(size_t size, const void *site);
+void hkm_free_hardened(void *p);
+
+HKM_INLINE void *hkm_alloc_fast(size_t size)
+{
+    struct hkm_heap *h = hkm_thread_heap();
+    if (HKM_HARDENED)
+        return hkm_alloc_hardened(size, __builtin_return_address(0));
+    if (likely(size <= HKM_TINY_MAX)) {
+        struct hkm_bin *b = hkm_heap_bin(h, size);
+        void *p = b->slots[b->room];
+        if (likely(p != NULL)) {
+            b->room++;
+            if (HKM_STATS)
+                hkm_count(&h->count.mallocs, 1);
+            return p;
+        }
+    }
+    return hkm_alloc_slow(size, __builtin_return_address(0));
+}
+
+HKM_INLINE void hkm_free_fast(void *p)
+{
+    size_t slot = ((uintptr_t)p - hkm_range.base) >> HKM_SLOT_SHIFT;
+    if (HKM_HARDENED) {
+        hkm_free_hardened(p);
+        return;
+    }
+    if (likely(slot < hkm_peek(hkm_range.used))) {
+        struct hkm_bin *b = (struct hkm_bin *)(void *)hkm_peek(hkm_range.tags[slot]);
+        if (likely(hkm_peek(b->tag.thread) == hkm_os_thread()) && likely(hkm_class_starts(b->tag.magic, (uintptr_t)p))) {
+            uint32_t room = b->room;
+            if (likely(b->slots[room] != p)) {
+                b->slots[room - 1] = p;
+                b->room = --room;
+                if (HKM_STATS)
+                    hkm_count(&b->heap->count.frees, 1);
+                if (unlikely(!room))
+                    hkm_heap_full(b);
+                return;
+            }
+        }
+    }
+    hkm_free_slow(p);
+}
+
+/* NULL and ENOMEM when memory is out; the size is checked against PTRDIFF_MAX. */
+void *hkm_alloc(size_t size, const void *site);
+void *hkm_alloc_zeroed(size_t count, size_t size, const void *site);
+void *hkm_alloc_aligned(size_t alignment, size_t size); /* alignment: 2^k */
+void *hkm_alloc_resize(void *p, size_t size, const void *site);
+size_t hkm_alloc_usable(const void *p); /* aborts when p is not a block; NULL: 0 */
+
+void hkm_alloc_stats(struct hak_stats *s);
+size_t hkm_alloc_purge(void);
+
+#endif

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * heap.c: a thread's heap.  See heap.h.
+ *
+ * A slab's owner changes away from a heap only under that heap's lock, and only when no cache holds blocks of the slab:
+ * a parked heap's cache is empty.
+ */
+#include "heap.h"
+#include "meta.h"
+#include "os.h"
+#include "policy.h"
+#include "shared_pool.h"
+
+#include <string.h>
+
+const struct hkm_heap hkm_heap_empty = {
+    .at = { [0 ... HKM_AT] = offsetof(struct hkm_heap, none) / 8 },
+    .none = { .tag = { .kind = HKM_KIND_NONE } },
+};
+
+enum { FIRST_CAP = 6 };
+
+static size_t bin_bytes(unsigned cap)
+{
+    return hkm_round_up(offsetof(struct hkm_bin, slots) + (cap + 1) * sizeof(void *), 64);
+}
+
+static void rebuild(struct hkm_heap *h);
+
+static void lock_heap(struct hkm_heap *h)
+{
+    if (unlikely(hkm_lock(&h->lock)))
+        rebuild(h);
+}
+
+struct hkm_heap *hkm_heap_new(void)
+{
+    struct hkm_heap *h = hkm_meta_alloc(HKM_HEAP_SIZE, 64);
+    if (!h)
+        return NULL;
+    for (unsigned i = 0; i <= HKM_AT; i++)
+        h->at[i] = offsetof(struct hkm_heap, none) / 8;
+    h->lock.rank = HKM_RANK_HEAP;
+    h->bump = (char *)h + hkm_round_up(sizeof *h, 64);
+    return h;
+}
+
+void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread)
+{
+    hkm_store(&h->thread, thread);
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        if (h->bin[c])
+            hkm_store(&h->bin[c]->tag.thread, thread);
+}
+
+/* ---- bins ------------------------------------------------------------------------------------------------------- */
+
+static void *bin_memory(struct hkm_heap *h, size_t bytes)
+{
+    for (unsigned i = 0; i < 2; i++) {
+        struct hkm_bin *b = h->old[i];
+        if (b && bytes <= bin_bytes(i ? 30 : FIRST_CAP) && bytes > (i ? bin_bytes(FIRST_CAP) : 0)) {
+            h->old[i] = b->slots[0];
+            return b;
+        }
+    }
+    if ((size_t)((char *)h + HKM_HEAP_SIZE - h->bump) < bytes)
+        return NULL;
+    void *p = h->bump;
+    h->bump += bytes;
+    return p;
+}
+
+static void retag(const struct hkm_slab *list, struct hkm_tag *tag)
+{
+    for (const struct hkm_slab *s = list; s; s = s->next)
+        hkm_tag_set(s->range, hkm_slab_slot(s), tag);
+}
+
+/* Makes a bin of `cap` places for a class, or moves the one that there is.  NULL: this heap has no room for it.  Lock. */
+static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
+{
+    struct hkm_bin *was = h->bin[cls], *b = bin_memory(h, bin_bytes(cap));
+    if (!b)
+        return was;
+    b->cap = (uint16_t)cap;
+    b->misses = 0;
+    b->heap = h;
+    b->slots[cap] = NULL;
+    b->room = cap;
+    b->tag.magic = hkm_class[cls].magic;
+    b->tag.kind = HKM_KIND_SLAB;
+    b->tag.cls = (uint8_t)cls;
+    if (was) {
+        unsigned n = was->cap - was->room;
+        memcpy(&b->slots[cap - n], &was->slots[was->room], n * sizeof(void *));
+        b->room = cap - n;
+        hkm_store(&was->tag.thread, 0); /* before the new one takes over: nobody pushes into both */
+    }
+    hkm_store(&b->tag.thread, hkm_load(&h->thread));
+    h->bin[cls] = b;
+    if (cls < HKM_TINY_CLASSES) {
+        unsigned from = cls ? hkm_class[cls - 1].size / 16 + 1 : 0, to = hkm_class[cls].size / 16;
+        for (unsigned i = from; i <= to; i++)
+            h->at[i] = (uint16_t)(((char *)b - (char *)h) / 8);
+    }
+    retag(h->tiny[cls].partial, &b->tag);
+    retag(h->tiny[cls].full, &b->tag);
+    if (was) {
+        unsigned i = bin_bytes(was->cap) > bin_bytes(FIRST_CAP);
+        was->slots[0] = h->old[i];
+        h->old[i] = was;
+    }
+    return b;
+}
+
+/* The bin of a class, larger than before when it is busy.  NULL only when there is none and no room for one.  Lock. */
+static struct hkm_bin *ready_bin(struct hkm_heap *h, unsigned cls)
+{
+    struct hkm_bin *b = h->bin[cls];
+    unsigned most = hkm_class[cls].most;
+    if (!b)
+        return make_bin(h, cls, most < FIRST_CAP ? most : FIRST_CAP);
+    if (b->misses++ >= 1 && b->cap < most) {
+        unsigned cap = hkm_policy_cache_growth(b->cap, most);
+        if (cap != b->cap)
+            return make_bin(h, cls, cap);
+    }
+    return b;
+}
+
+/* ---- slots ------------------------------------------------------------------------------------------------------ */
+
+/* A slab without blocks becomes a spare slot, or goes to the Shared Pool.  Lock. */
+static void release_slab(struct hkm_heap *h, struct hkm_slab *s)
+{
+    hkm_slab_close(s);
+    hkm_tag_set(s->range, hkm_slab_slot(s), &hkm_tag_none);
+    hkm_store(&s->owner, 0);
+    if (h->nspare < HKM_SPARES / 2 && hkm_load(&h->thread))
+        h->spare[h->nspare++] = s;
+    else
+        hkm_shared_pool_release(s);
+}
+
+static void release_list(struct hkm_heap *h, struct hkm_slab *list)
+{
+    for (struct hkm_slab *s = list, *next; s; s = next) {
+        next = s->next;
+        s->next = NULL;
+        release_slab(h, s);
+    }
+}
+
+static void settle(struct hkm_heap *h, struct hkm_slab *s, bool keep)
+{
+    s = hkm_tiny_settle(&h->tiny[s->cls], s, keep);
+    if (s)
+        release_slab(h, s);
+}
+
+static void release_spares(struct hkm_heap *h)
+{
+    while (h->nspare)
+        hkm_shared_pool_release(h->spare[--h->nspare]);
+}
+
+bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
+{
+    struct hkm_slab *got[HKM_SPARES];
+    unsigned n = 0;
+    lock_heap(h);
+    if (h->nspare)
+        got[n++] = h->spare[--h->nspare];
+    hkm_unlock(&h->lock);
+    if (!n)
+        n = hkm_shared_pool_acquire(got, hkm_shared_pool_wish());
+    if (!n)
+        return false;
+    lock_heap(h);
+    while (n > 1)
+        h->spare[h->nspare++] = got[--n];
+    struct hkm_slab *s = got[0];
+    bool ok = h->bin[cls] || ready_bin(h, cls);
+    ok = ok && hkm_slab_open(s, cls);
+    if (ok) {
+        hkm_store_rel(&s->owner, (size_t)h);
+        hkm_tag_set(s->range, hkm_slab_slot(s), &h->bin[cls]->tag);
+        settle(h, s, true);
+    }
+    hkm_unlock(&h->lock);
+    if (!ok)
+        hkm_shared_pool_release(s);
+    return ok;
+}
+
+/* ---- remote frees ----------------------------------------------------------------------------------------------- */
+
+void hkm_heap_post(struct hkm_slab *s)
+{
+    for (;;) {
+        /* Full barrier: the bits were set before, so whoever clears `pending` after this sees them. */
+        if (hkm_swap(&s->pending, 1))
+            return; /* a post is under way, and its drainer will look at the bits after it cleared the flag */
+        struct hkm_heap *owner = (struct hkm_heap *)hkm_load_acq(&s->owner);
+        if (owner) {
+            size_t head;
+            do {
+                head = hkm_load(&owner->inbox);
+                hkm_store(&s->inbox_next, head);
+            } while (!hkm_cas(&owner->inbox, head, (size_t)s)); /* pairs with the exchange in drain */
+            return;
+        }
+        /* The slab was emptied in the meantime, so somebody has collected our bits.  But it may have a new owner since. */
+        hkm_swap(&s->pending, 0);
+        if (!hkm_load_acq(&s->owner))
+            return;
+    }
+}
+
+/* Collects what others freed.  Lock. */
+static void drain(struct hkm_heap *h)
+{
+    if (likely(!hkm_load(&h->inbox)))
+        return;
+    bool keep = hkm_load(&h->thread) != 0;
+    struct hkm_slab *s = (struct hkm_slab *)hkm_swap(&h->inbox, 0), *next;
+    for (; s; s = next) {
+        next = (struct hkm_slab *)hkm_load(&s->inbox_next);
+        /* A full read-modify-write, before the bits are read: a freer that comes later posts again. */
+        hkm_swap(&s->pending, 0);
+        size_t owner = hkm_load_acq(&s->owner);
+        if (owner == (size_t)h) {
+            if (hkm_slab_collect(s))
+                settle(h, s, keep);
+        } else if (owner) {
+            hkm_heap_post(s); /* it has moved: post it on */
+        }
+    }
+}
+
+void hkm_heap_drain(struct hkm_heap *h)
+{
+    lock_heap(h);
+    drain(h);
+    hkm_unlock(&h->lock);
+}
+
+void hkm_heap_flush_remote(struct hkm_heap *h)
+{
+    unsigned n = h->nremote;
+    struct hkm_slab *s = NULL;
+    h->nremote = 0;
+    h->remote_bytes = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct hkm_slab *t = hkm_registry_slab(h->remote[i]);
+        if (s && t != s)
+            hkm_heap_post(s);
+        s = t;
+        hkm_slab_remote(s, h->remote[i]);
+    }
+    if (s)
+        hkm_heap_post(s);
+}
+
+void hkm_heap_free_remote(struct hkm_heap *h, void *block, struct hkm_slab *s)
+{
+    hkm_count(&h->count.remote_frees, 1);
+    h->remote[h->nremote++] = block;
+    h->remote_bytes += s->size;
+    if (h->nremote == HKM_REMOTE || h->remote_bytes >= HKM_REMOTE_BYTES)
+        hkm_heap_flush_remote(h);
+}
+
+/* ---- refill and flush ------------------------------------------------------------------------------------------- */
+
+void *hkm_heap_refill(struct hkm_heap *h, unsigned cls)
+{
+    void *p = NULL;
+    lock_heap(h);
+    drain(h);
+    struct hkm_bin *b = ready_bin(h, cls);
+    if (b) {
+        hkm_assert(b->room == b->cap);
+        unsigned want = hkm_policy_refill(b->cap), cap = b->cap;
+        void **to = &b->slots[cap - want];
+        unsigned got = hkm_tiny_fill(&h->tiny[cls], to, want);
+        if (got) {
+            if (got < want)
+                memmove(&b->slots[cap - got], to, got * sizeof *to);
+            p = b->slots[cap - got];
+            b->room = cap - got + 1;
+            hkm_count(&h->count.refills, 1);
+            hkm_count(&h->count.refilled_blocks, got);
+        }
+    }
+    hkm_unlock(&h->lock);
+    return p;
+}
+
+void hkm_heap_full(struct hkm_bin *b)
+{
+    struct hkm_heap *h = b->heap;
+    unsigned cls = b->tag.cls;
+    lock_heap(h);
+    struct hkm_bin *now = ready_bin(h, cls);
+    if (now == b) {
+        unsigned cap = b->cap, n = hkm_policy_flush(cap);
+        release_list(h, hkm_tiny_drain(&h->tiny[cls], &b->slots[cap - n], n)); /* the oldest */
+        memmove(&b->slots[n], &b->slots[0], (cap - n) * sizeof(void *));
+        b->room = n;
+        hkm_count(&h->count.flushes, 1);
+        hkm_count(&h->count.flushed_blocks, n);
+    }
+    hkm_unlock(&h->lock);
+}
+
+/* Gives back all cached blocks.  Owner, lock. */
+static void flush_cache(struct hkm_heap *h)
+{
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        struct hkm_bin *b = h->bin[c];
+        if (b && b->room < b->cap) {
+            unsigned n = b->cap - b->room;
+            release_list(h, hkm_tiny_drain(&h->tiny[c], &b->slots[b->room], n));
+            b->room = b->cap;
+            hkm_count(&h->count.flushes, 1);
+            hkm_count(&h->count.flushed_blocks, n);
+        }
+    }
+}
+
+/* Releases slabs without blocks, also those kept for the next refill.  Lock. */
+static void release_empty(struct hkm_heap *h)
+{
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        for (struct hkm_slab *s = h->tiny[c].partial, *next; s; s = next) {
+            next = s->next;
+            settle(h, s, false);
+        }
+}
+
+void hkm_heap_flush(struct hkm_heap *h)
+{
+    hkm_heap_flush_remote(h);
+    lock_heap(h);
+    drain(h);
+    flush_cache(h);
+    release_empty(h);
+    release_spares(h);
+    hkm_unlock(&h->lock);
+}
+
+bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls)
+{
+    /* The caller holds from's lock and knows that it is parked. */
+    drain(from);
+    struct hkm_slab *s = from->tiny[cls].partial;
+    if (s) {
+        hkm_tiny_remove(&from->tiny[cls], s);
+        hkm_store_rel(&s->owner, (size_t)to); /* from here on posts go to the new owner */
+    }
+    hkm_unlock(&from->lock);
+    if (!s)
+        return false;
+    lock_heap(to);
+    struct hkm_bin *b = to->bin[cls] ? to->bin[cls] : ready_bin(to, cls);
+    hkm_check(b != NULL); /* HKM_HEAP_SIZE has room for all bins */
+    hkm_tag_set(s->range, hkm_slab_slot(s), &b->tag);
+    if (s->listed == HKM_UNLISTED)
+        settle(to, s, true);
+    hkm_unlock(&to->lock);
+    return true;
+}
+
+/* ---- any thread ------------------------------------------------------------------------------------------------- */
+
+size_t hkm_heap_purge(struct hkm_heap *h)
+{
+    size_t done = 0;
+    lock_heap(h);
+    drain(h);
+    release_empty(h);
+    release_spares(h);
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        for (struct hkm_slab *s = h->tiny[c].partial; s; s = s->next)
+            done += hkm_slab_purge(s);
+    hkm_unlock(&h->lock);
+    return done;
+}
+
+static void add_slabs(struct hak_stats *sum, const struct hkm_slab *list)
+{
+    for (const struct hkm_slab *s = list; s; s = s->next) {
+        sum->slabs++;
+        sum->free_bytes += (uint64_t)s->nfree * s->size;
+        sum->live_bytes += (uint64_t)(s->blocks - s->nfree) * s->size;
+    }
+}
+
+void hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum)
+{
+    uint64_t live = sum->live_bytes, cached = 0;
+    lock_heap(h);
+    drain(h);
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        add_slabs(sum, h->tiny[c].partial);
+        add_slabs(sum, h->tiny[c].full);
+        const struct hkm_bin *b = h->bin[c]; /* another thread's, perhaps: a look at a moment */
+        if (b) {
+            unsigned room = hkm_peek(b->room), cap = b->cap;
+            cached += (uint64_t)(room < cap ? cap - room : 0) * hkm_class[c].size;
+        }
+    }
+    hkm_unlock(&h->lock);
+    live = sum->live_bytes - live;
+    sum->live_bytes -= cached < live ? cached : live;
+    sum->cached_bytes += cached;
+    hkm_stats_add(sum, &h->count);
+}
+
+/* ---- after a fork ----------------------------------------------------------------------------------------------- */
+
+/* Makes the lists afresh from tags and bitmaps, which are the truth.  Lock, taken over from a thread that is gone. */
+static void rebuild(struct hkm_heap *h)
+{
+    memset(h->tiny, 0, sizeof h->tiny);
+    h->nspare = 0;
+    for (struct hkm_range *r = &hkm_range; r; r = (struct hkm_range *)hkm_load_acq((hkm_word *)(void *)&r->next)) {
+        size_t used = hkm_load_acq(&r->used);
+        for (size_t i = 0; i < used; i++) {
+            if (hkm_tag_at(r, i)->kind != HKM_KIND_SLAB)
+                continue;
+            struct hkm_slab *s = hkm_slab_at(r, i);
+            if (hkm_load(&s->owner) != (size_t)h || !s->free || s->size != hkm_class[s->cls].size)
+                continue;
+            hkm_slab_recount(s);
+            hkm_slab_collect(s);
+            s->listed = HKM_UNLISTED;
+            s->next = s->prev = NULL;
+            hkm_tiny_settle(&h->tiny[s->cls], s, true);
+        }
+    }
+}
+
+void hkm_heap_bury(struct hkm_heap *h)
+{
+    bool caught = hkm_lock_abandoned(&h->lock);
+    h->nremote = 0; /* some of them may have been handed over already */
+    h->remote_bytes = 0;
+    lock_heap(h);
+    if (caught) {
+        for (unsigned c = 0; c < HKM_CLASSES; c++)
+            if (h->bin[c])
+                h->bin[c]->room = h->bin[c]->cap;
+    } else {
+        flush_cache(h);
+    }
+    drain(h);
+    release_empty(h);
+    release_spares(h);
+    hkm_unlock(&h->lock);
+}
+
+bool hkm_heap_valid(struct hkm_heap *h)
+{
+    bool ok = true;
+    lock_heap(h);
+    for (unsigned c = 0; c < HKM_CLASSES && ok; c++) {
+        const struct hkm_bin *b = h->bin[c];
+        ok = hkm_tiny_valid(&h->tiny[c], c, h) &&
+             (!b || (b->heap == h && b->tag.cls == c && b->slots[b->cap] == NULL));
+    }
+    hkm_unlock(&h->lock);
+    return ok;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * heap.h: a thread's heap: the Unified Cache, the slabs behind it, and the frees of other threads.
+ *
+ * Two sides.  The cache side (bins, remote buffer, spare bins) belongs to the heap's thread alone and has no atomics.  The
+ * slab side (tiny lists, spare slots, inbox) is guarded by `lock`, so that purging, adopting and draining may come from any
+ * thread.  Bins are made and moved under the lock too, because the slabs' tags point to them.
+ */
+#ifndef HKM_HEAP_H
+#define HKM_HEAP_H
+
+#include "lock.h"
+#include "registry.h"
+#include "stats.h"
+#include "tiny.h"
+
+/* The cache of one class: a stack in an array that grows downwards.
+ *
+ * slots[room .. cap - 1] are the cached blocks, the newest at `room`; slots[cap] is NULL: so an empty cache pops NULL, and
+ * a pushed block can be compared with the one before without asking whether there is one.  room >= 1 outside this file:
+ * a push needs no test before it; the push that leaves no room empties the cache a bit (hkm_heap_full).
+ *
+ * The tag is in a cache line of its own: every thread that frees one of our blocks reads it. */
+struct hkm_bin {
+    struct hkm_tag tag;
+    uint16_t cap;      /* owner */
+    uint16_t misses;   /* owner: refills and flushes since the bin was made */
+    struct hkm_heap *heap; /* const */
+    uint32_t room HKM_ALIGNED(64); /* owner */
+    uint32_t reserved;
+    void *slots[];     /* owner */
+};
+
+enum {
+    HKM_AT = HKM_TINY_MAX / 16 + 1,
+    HKM_REMOTE = 64,           /* places of the remote buffer */
+    HKM_REMOTE_BYTES = 65536,  /* and the bytes that it may hold up */
+    HKM_SPARES = 4,
+    HKM_CACHE_MOST = 256,      /* the largest `most` of class.def */
+    HKM_HEAP_SIZE = 96 << 10,
+};
+
+struct hkm_heap {
+    uint16_t at[HKM_AT + 1];   /* owner: by (size + 15) / 16, where the bin of that size is: units of 8 bytes from here */
+    hkm_word thread;           /* atomic: the thread that owns the cache side; 0: parked, or the late heap */
+    struct hkm_bin *bin[HKM_CLASSES]; /* owner: the same by class; NULL where there is none yet */
+    struct hkm_lock lock;
+    struct hkm_tiny tiny[HKM_CLASSES]; /* lock */
+    struct hkm_slab *spare[HKM_SPARES]; /* lock: taken slots without blocks */
+    unsigned nspare;           /* lock */
+    unsigned nremote;          /* owner */
+    size_t remote_bytes;       /* owner */
+    void *remote[HKM_REMOTE];  /* owner */
+    struct hkm_heap *next;     /* const once listed: all heaps, see thread.c */
+    struct hkm_heap *next_parked; /* threads lock */
+    hkm_word state;            /* threads lock; see thread.c */
+    char *bump;                /* owner, lock: bins are made from here on */
+    struct hkm_bin *old[2];    /* owner, lock: outgrown bins of the two smaller sizes, for other classes */
+    struct hkm_counters count; /* owner writes */
+    hkm_word inbox HKM_ALIGNED(64); /* atomic: slabs that others freed blocks of; push by CAS, take all by exchange */
+    struct hkm_bin none;       /* an empty bin for classes without one; its padding holds its only slot, NULL */
+};
+_Static_assert(sizeof(struct hkm_bin) >= offsetof(struct hkm_bin, slots) + sizeof(void *), "room for one slot");
+
+/* A heap without blocks, cache or thread: what a thread has before it has a heap.  Read only. */
+extern const struct hkm_heap hkm_heap_empty;
+
+HKM_INLINE struct hkm_bin *hkm_heap_bin(struct hkm_heap *h, size_t size)
+{
+    return (struct hkm_bin *)(void *)((char *)h + 8 * (size_t)h->at[(size + 15) >> 4]);
+}
+
+struct hkm_heap *hkm_heap_new(void); /* NULL: no memory */
+/* Gives the cache side to a thread, or to nobody (0). */
+void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread);
+
+/* Refilling, in stages; thread.c says in which order.  Each returns a block, or NULL and leaves the cache empty. */
+void *hkm_heap_refill(struct hkm_heap *h, unsigned cls);               /* from own slabs, the inbox drained first */
+bool hkm_heap_supply(struct hkm_heap *h, unsigned cls); /* one more slab, from the spare slots or the Shared Pool */
+bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls); /* a slab of a parked heap */
+
+/* The push that just came left no room in this cache. */
+void hkm_heap_full(struct hkm_bin *b);
+/* A block of another heap: into the remote buffer, and from there in batches. */
+void hkm_heap_free_remote(struct hkm_heap *h, void *block, struct hkm_slab *s);
+void hkm_heap_post(struct hkm_slab *s); /* tells the slab's owner that blocks were freed */
+/* Empties the cache side, all of it; the slabs that become empty go back to the Shared Pool. */
+void hkm_heap_flush(struct hkm_heap *h);
+void hkm_heap_flush_remote(struct hkm_heap *h);
+/* Any thread. */
+void hkm_heap_drain(struct hkm_heap *h);   /* collects the inbox */
+size_t hkm_heap_purge(struct hkm_heap *h); /* spare slots to the pool, free pages of slabs to the kernel; bytes */
+void hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum);
+/* After a fork: the heap's thread does not exist in this process.  Gives back what its cache holds, if the fork did not
+ * catch it in the middle of a change; else makes the slab side afresh from tags and bitmaps and forgets the cache. */
+void hkm_heap_bury(struct hkm_heap *h);
+bool hkm_heap_valid(struct hkm_heap *h);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * lock.h: small locks that survive fork.
+ *
+ * HAKMEM holds no lock across fork, so a child may find a lock that another thread of its parent held and that nobody
+ * will release.  A lock word therefore carries the generation of the process that took it: the parent's generation in a
+ * child means "abandoned", and hkm_lock takes it over and says so, for the caller to mend what the lock guards.
+ *
+ * Ranks: a thread takes locks in ascending rank only (checked in debug builds).
+ */
+#ifndef HKM_LOCK_H
+#define HKM_LOCK_H
+
+#include "atomic.h"
+#include "base.h"
+
+enum hkm_rank {
+    HKM_RANK_OPTION = 1, /* option.c: the environment is read once */
+    HKM_RANK_LATE,       /* thread.c: cache side of the late heap */
+    HKM_RANK_THREADS,    /* thread.c: list of heaps, parked heaps */
+    HKM_RANK_HEAP,       /* heap.c: slab side of one heap */
+    HKM_RANK_POOL,       /* superslab.c: growth, and runs of slots */
+    HKM_RANK_BIG,        /* big.c: table of big blocks */
+    HKM_RANK_META,       /* meta.c */
+};
+
+struct hkm_lock {
+    hkm_word word; /* generation << 2 | state */
+    uint8_t rank;  /* const */
+};
+#define HKM_LOCK_INIT(r) { 0, (r) }
+
+bool hkm_lock(struct hkm_lock *l);     /* true: taken over from a thread that a fork left behind */
+bool hkm_lock_try(struct hkm_lock *l); /* true: taken; never takes over */
+void hkm_unlock(struct hkm_lock *l);
+bool hkm_lock_abandoned(const struct hkm_lock *l); /* held by a thread that a fork left behind */
+
+/* The generation: 0 at first, one more in every child whose parent had several threads. */
+size_t hkm_generation(void);
+void hkm_generation_watch(void); /* from now on forks are noticed; called when a second thread appears, without locks */
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * malloc.c: the C library's allocation functions, as glibc 2.36 defines them, and C23's sized frees.
+ *
+ * These names must stay unversioned: inside a version node, LD_PRELOAD would silently not interpose them.
+ */
+#include "alloc.h"
+#include "option.h"
+#include "superslab.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SITE __builtin_return_address(0)
+
+HKM_EXPORT void *malloc(size_t size) { return hkm_alloc_fast(size); }
+
+HKM_EXPORT void free(void *p) { hkm_free_fast(p); }
+
+HKM_EXPORT void *calloc(size_t count, size_t size) { return hkm_alloc_zeroed(count, size, SITE); }
+
+HKM_EXPORT void *realloc(void *p, size_t size) { return hkm_alloc_resize(p, size, SITE); }
+
+HKM_EXPORT void *reallocarray(void *p, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return hkm_alloc_resize(p, bytes, SITE);
+}
+
+/* Sized frees: the size is a hint that is not needed, and a wrong one does no harm. */
+HKM_EXPORT void free_sized(void *p, size_t size);
+HKM_EXPORT void free_sized(void *p, size_t size)
+{
+    (void)size;
+    hkm_free_fast(p);
+}
+
+HKM_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
+HKM_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
+{
+    (void)alignment;
+    (void)size;
+    hkm_free_fast(p);
+}
+
+HKM_EXPORT void cfree(void *p);
+HKM_EXPORT void cfree(void *p) { hkm_free_fast(p); }
+
+/* glibc rounds an alignment that is not a power of two up to one, and refuses what would overflow doing so. */
+HKM_EXPORT void *memalign(size_t alignment, size_t size)
+{
+    if (!hkm_is_pow2(alignment)) {
+        if (alignment > SIZE_MAX / 2 + 1) {
+            errno = EINVAL;
+            return NULL;
+        }
+        size_t up = 16;
+        while (up < alignment)
+            up <<= 1;
+        alignment = up;
+    }
+    return hkm_alloc_aligned(alignment, size);
+}
+
+HKM_EXPORT void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+
+HKM_EXPORT int posix_memalign(void **result, size_t alignment, size_t size)
+{
+    if (alignment % sizeof(void *) || !hkm_is_pow2(alignment))
+        return EINVAL;
+    int saved = errno;
+    void *p = hkm_alloc_aligned(alignment, size);
+    errno = saved;
+    if (!p)
+        return ENOMEM;
+    *result = p;
+    return 0;
+}
+
+HKM_EXPORT void *valloc(size_t size)
+{
+    hkm_os_init();
+    return hkm_alloc_aligned(hkm_os.page, size);
+}
+
+HKM_EXPORT void *pvalloc(size_t size)
+{
+    hkm_os_init();
+    size_t up = hkm_round_up(size, hkm_os.page);
+    if (up < size) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return hkm_alloc_aligned(hkm_os.page, up);
+}
+
+HKM_EXPORT size_t malloc_usable_size(void *p) { return hkm_alloc_usable(p); }
+
+/* ---- information ------------------------------------------------------------------------------------------------ */
+
+/* What the fields mean here: arena is address space mapped for slabs and runs, hblks and hblkhd count blocks with mappings
+ * of their own, fsmblks is in Unified Caches, uordblks is in blocks that the program holds, fordblks is all the rest of
+ * arena, keepcost is what malloc_trim could give back. */
+HKM_EXPORT struct mallinfo2 mallinfo2(void)
+{
+    struct hak_stats s;
+    struct mallinfo2 m;
+    hkm_alloc_stats(&s);
+    memset(&m, 0, sizeof m);
+    m.arena = (size_t)(s.mapped_bytes - s.big_bytes);
+    m.ordblks = (size_t)s.slabs;
+    m.hblkhd = (size_t)s.big_bytes;
+    m.fsmblks = (size_t)s.cached_bytes;
+    m.uordblks = (size_t)(s.live_bytes - s.big_bytes);
+    m.fordblks = m.arena > m.uordblks ? m.arena - m.uordblks : 0;
+    m.keepcost = (size_t)s.dirty_bytes;
+    return m;
+}
+
+static int clip(size_t n) { return n > __INT_MAX__ ? __INT_MAX__ : (int)n; }
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+HKM_EXPORT struct mallinfo mallinfo(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    struct mallinfo old;
+    memset(&old, 0, sizeof old);
+    old.arena = clip(m.arena);
+    old.ordblks = clip(m.ordblks);
+    old.hblkhd = clip(m.hblkhd);
+    old.fsmblks = clip(m.fsmblks);
+    old.uordblks = clip(m.uordblks);
+    old.fordblks = clip(m.fordblks);
+    old.keepcost = clip(m.keepcost);
+    return old;
+}
+#pragma GCC diagnostic pop
+
+/* M_TRIM_THRESHOLD sets how much free memory is kept.  The other parameters describe an allocator that this is not: they
+ * are accepted, as their wishes are only about speed and space, and change nothing. */
+HKM_EXPORT int mallopt(int param, int value)
+{
+    switch (param) {
+    case M_TRIM_THRESHOLD:
+        return hkm_option_set("DIRTY_KB", value < 0 ? 1 << 30 : value >> 10) == 0;
+    case M_MXFAST:
+        return value >= 0 && value <= (int)(80 * sizeof(size_t) / 4);
+    case M_TOP_PAD:
+    case M_MMAP_THRESHOLD:
+    case M_MMAP_MAX:
+    case M_CHECK_ACTION:
+    case M_PERTURB:
+    case M_ARENA_TEST:
+    case M_ARENA_MAX:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+HKM_EXPORT int malloc_trim(size_t pad)
+{
+    (void)pad;
+    return hkm_alloc_purge() != 0;
+}
+
+HKM_EXPORT void malloc_stats(void)
+{
+    struct hak_stats s;
+    hkm_alloc_stats(&s);
+    (void)hkm_stats_print(2, &s, false);
+}
+
+/* XML to a stream, as the interface wants it: the one place where the library meets stdio, on the caller's order and
+ * without holding anything. */
+static void attribute(FILE *out, const char *kind, uint64_t count, uint64_t size)
+{
+    struct hkm_msg m = { 0 };
+    hkm_msg_str(&m, "<total type=\"");
+    hkm_msg_str(&m, kind);
+    hkm_msg_str(&m, "\" count=\"");
+    hkm_msg_dec(&m, count);
+    hkm_msg_str(&m, "\" size=\"");
+    hkm_msg_dec(&m, size);
+    hkm_msg_str(&m, "\"/>\n");
+    fwrite(m.text, 1, m.len, out);
+}
+
+HKM_EXPORT int malloc_info(int options, FILE *out)
+{
+    struct hak_stats s;
+    if (options != 0)
+        return EINVAL;
+    hkm_alloc_stats(&s);
+    fputs("<malloc version=\"hakmem-1\">\n", out);
+    attribute(out, "live", s.slabs, s.live_bytes);
+    attribute(out, "cached", 0, s.cached_bytes);
+    attribute(out, "free", 0, s.free_bytes);
+    attribute(out, "dirty", s.dirty_bytes / HKM_SLOT_SIZE, s.dirty_bytes);
+    attribute(out, "mmap", 0, s.big_bytes);
+    attribute(out, "mapped", 0, s.mapped_bytes);
+    attribute(out, "metadata", 0, s.metadata_bytes);
+    attribute(out, "heaps", s.heaps, 0);
+    fputs("</malloc>\n", out);
+    return 0;
+}
+
+/* ---- start and end ---------------------------------------------------------------------------------------------- */
+
+/* Nothing depends on this having run: it only registers the fork handler early, while nobody holds a lock of libc. */
+__attribute__((constructor)) static void start(void) { hkm_thread_start(); }
+
+__attribute__((destructor)) static void finish(void)
+{
+    long wanted = (long)hkm_load(&hkm_option.stats);
+    if (wanted) {
+        struct hak_stats s;
+        hkm_alloc_stats(&s);
+        (void)hkm_stats_print(2, &s, wanted == 2);
+    }
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * mid.c: runs of slots.  See mid.h.  A run is held by its one block alone, so nothing here needs a lock.
+ */
+#include "mid.h"
+#include "os.h"
+#include "superslab.h"
+
+#include <string.h>
+
+static hkm_word live; /* bytes */
+
+size_t hkm_mid_bytes(void) { return hkm_load(&live); }
+
+static size_t slots_for(size_t bytes) { return (bytes + HKM_SLOT_SIZE - 1) >> HKM_SLOT_SHIFT; }
+
+/* Records of neighbouring slots are neighbours. */
+static struct hkm_slab *slot_of(struct hkm_slab *first, size_t i)
+{
+    return (struct hkm_slab *)(void *)((char *)first + (i << HKM_SLAB_SHIFT));
+}
+
+/* Clears what is not known to be zero on the pages of bytes [0, bytes). */
+static void clear(struct hkm_slab *s, size_t bytes)
+{
+    size_t page = hkm_os.page;
+    for (size_t i = 0; i < slots_for(bytes); i++) {
+        struct hkm_slab *slot = slot_of(s, i);
+        size_t end = bytes - (i << HKM_SLOT_SHIFT) < HKM_SLOT_SIZE ? bytes - (i << HKM_SLOT_SHIFT) : HKM_SLOT_SIZE;
+        for (size_t at = 0; at < end; at += page)
+            if (!(slot->zero >> (at >> hkm_os.page_bits) & 1))
+                memset(slot->start + at, 0, page);
+    }
+}
+
+/* Pages of bytes [from, to) are not known to be zero any more. */
+static void soil(struct hkm_slab *s, size_t from, size_t to)
+{
+    for (size_t i = from >> HKM_SLOT_SHIFT; i < slots_for(to); i++) {
+        size_t base = i << HKM_SLOT_SHIFT, a = from > base ? from - base : 0,
+               b = to - base < HKM_SLOT_SIZE ? to - base : HKM_SLOT_SIZE;
+        slot_of(s, i)->zero &= (uint16_t)~hkm_pages_of(a, b);
+    }
+}
+
+static void tag_rest(struct hkm_slab *s, size_t from, size_t to)
+{
+    size_t slot = hkm_slab_slot(s);
+    for (size_t i = from; i < to; i++)
+        hkm_tag_set(s->range, slot + i, &hkm_tag_rest);
+}
+
+void *hkm_mid_alloc(size_t size, size_t alignment, bool zero, const void *site)
+{
+    size_t bytes = hkm_round_up(size, hkm_os.page), slots = slots_for(bytes);
+    size_t align = alignment >> HKM_SLOT_SHIFT;
+    struct hkm_slab *s = hkm_superslab_run(slots, align ? align : 1);
+    if (!s)
+        return NULL;
+    s->run = (uint32_t)slots;
+    s->bytes = bytes;
+    s->site = site;
+    hkm_add(&live, bytes);
+    if (zero)
+        clear(s, bytes);
+    tag_rest(s, 1, slots);
+    hkm_tag_set(s->range, hkm_slab_slot(s), &hkm_tag_run);
+    return s->start;
+}
+
+void hkm_mid_free(struct hkm_slab *s)
+{
+    hkm_add(&live, -s->bytes);
+    soil(s, 0, s->bytes);
+    hkm_superslab_give(s, s->run);
+}
+
+bool hkm_mid_resize(struct hkm_slab *s, size_t size)
+{
+    size_t bytes = hkm_round_up(size, hkm_os.page), slots = slots_for(bytes);
+    if (slots > s->run) {
+        if (!hkm_superslab_run_extend(s, s->run, slots - s->run))
+            return false;
+        tag_rest(s, s->run, slots);
+        s->run = (uint32_t)slots;
+    }
+    hkm_add(&live, bytes - s->bytes);
+    if (bytes < s->bytes)
+        soil(s, bytes, s->bytes); /* nobody clears these pages when the run grows again */
+    s->bytes = bytes;
+    if (slots < s->run) {
+        struct hkm_slab *tail = slot_of(s, slots);
+        size_t count = s->run - slots;
+        s->run = (uint32_t)slots;
+        hkm_superslab_give(tail, count);
+    }
+    return true;
+}

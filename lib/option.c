@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * option.c: reads the environment without malloc or stdio, and gets and sets options by name.
+ */
+#include "option.h"
+#include "lock.h"
+#include "os.h"
+
+#include <errno.h>
+#include <string.h>
+
+enum { START, LIVE };
+
+struct row {
+    const char *name; /* with HAKMEM_ */
+    const char *words; /* "word=N" or "" */
+    long def, least, most;
+    size_t offset;
+    int when;
+};
+
+struct hkm_option hkm_option = {
+#define X(NAME, field, def, least, most, when, words) .field = (def),
+#include "option.def"
+#undef X
+};
+
+/* The names are stored in place, not as pointers, so that the table needs no relocations. */
+#define PREFIX "HAKMEM_"
+#define X(NAME, field, def, least, most, when, words)                        \
+    static const char name_##field[] = PREFIX #NAME, words_##field[] = words; \
+    _Static_assert((least) <= (def) && (def) <= (most), "default of " #NAME " is out of its range");
+#include "option.def"
+#undef X
+
+#define COUNT (sizeof(struct hkm_option) / sizeof(hkm_word))
+
+static struct row row_at(unsigned i)
+{
+    switch (i) {
+#define X(NAME, field, def, least, most, when, words)             \
+    case offsetof(struct hkm_option, field) / sizeof(hkm_word):   \
+        return (struct row){ name_##field, words_##field, def, least, most, offsetof(struct hkm_option, field), when };
+#include "option.def"
+#undef X
+    }
+    __builtin_unreachable();
+}
+
+static hkm_word *field_of(const struct row *r) { return (hkm_word *)((char *)&hkm_option + r->offset); }
+
+/* A decimal number, nothing before or after it. */
+static bool parse_number(const char *s, long *out)
+{
+    unsigned long n = 0;
+    if (!*s)
+        return false;
+    for (; *s; s++) {
+        if (*s < '0' || *s > '9' || n > (unsigned long)(__LONG_MAX__ - 9) / 10)
+            return false;
+        n = n * 10 + (unsigned long)(*s - '0');
+    }
+    *out = (long)n;
+    return true;
+}
+
+static bool parse(const struct row *r, const char *s, long *out)
+{
+    const char *eq = strchr(r->words, '=');
+    if (eq && strlen(s) == (size_t)(eq - r->words) && strncmp(s, r->words, (size_t)(eq - r->words)) == 0)
+        return parse_number(eq + 1, out);
+    return parse_number(s, out) && *out >= r->least && *out <= r->most;
+}
+
+static void complain(const struct row *r, const char *value)
+{
+    struct hkm_msg m = { 0 };
+    char shown[65] = { 0 };
+    strncpy(shown, value, sizeof shown - 1);
+    hkm_msg_str(&m, r->name);
+    hkm_msg_str(&m, "=");
+    hkm_msg_str(&m, shown);
+    hkm_msg_str(&m, " is not a number from ");
+    hkm_msg_dec(&m, (unsigned long)r->least);
+    hkm_msg_str(&m, " to ");
+    hkm_msg_dec(&m, (unsigned long)r->most);
+    hkm_msg_str(&m, "; the default ");
+    hkm_msg_dec(&m, (unsigned long)r->def);
+    hkm_msg_str(&m, " is used");
+    hkm_os_warn(&m);
+}
+
+static void read_environment(void)
+{
+    if (!hkm_os_has_env(PREFIX)) /* one pass over the environment serves the processes that set nothing */
+        return;
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct row r = row_at(i);
+        const char *s = hkm_os_getenv(r.name);
+        long value;
+        if (!s)
+            continue;
+        if (parse(&r, s, &value))
+            hkm_store(field_of(&r), (size_t)value);
+        else
+            complain(&r, s);
+    }
+    if (hkm_load(&hkm_option.minimal)) {
+        hkm_store(&hkm_option.tiny_use_superslab, 0);
+        hkm_store(&hkm_option.disable_cache_growth, 1);
+        hkm_store(&hkm_option.disable_purge, 1);
+        hkm_store(&hkm_option.disable_big_mappings, 1);
+    }
+}
+
+bool hkm_option_init(void)
+{
+    static hkm_word done;
+    static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_OPTION);
+    bool mine = false;
+    if (likely(hkm_load_acq(&done)) || !hkm_os_env_ready())
+        return false;
+    hkm_lock(&lock);
+    if (!hkm_load(&done)) {
+        read_environment();
+        hkm_store_rel(&done, 1); /* pairs with the acquire above */
+        mine = true;
+    }
+    hkm_unlock(&lock);
+    return mine;
+}
+
+static bool find(const char *name, struct row *found)
+{
+    for (unsigned i = 0; i < COUNT; i++) {
+        *found = row_at(i);
+        if (strcmp(found->name + sizeof PREFIX - 1, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+int hkm_option_get(const char *name, long *value)
+{
+    struct row r;
+    hkm_option_init();
+    if (!find(name, &r))
+        return ENOENT;
+    *value = (long)hkm_load(field_of(&r));
+    return 0;
+}
+
+int hkm_option_set(const char *name, long value)
+{
+    struct row r;
+    hkm_option_init();
+    if (!find(name, &r))
+        return ENOENT;
+    if (value < r.least || value > r.most)
+        return ERANGE;
+    if (r.when != LIVE)
+        return EPERM;
+    hkm_store(field_of(&r), (size_t)value);
+    return 0;
+}
+
+void hkm_option_each(void (*each)(const char *name, long value, void *arg), void *arg)
+{
+    for (unsigned i = 0; i < COUNT; i++) {
+        struct row r = row_at(i);
+        each(r.name, (long)hkm_load(field_of(&r)), arg);
+    }
+}

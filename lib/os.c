@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * os.c: system calls and messages.  See os.h.
+ */
+#include "os.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef MAP_FIXED_NOREPLACE
+#define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MADV_WIPEONFORK
+#define MADV_WIPEONFORK 18
+#endif
+
+struct hkm_os hkm_os;
+
+void hkm_os_init(void)
+{
+    size_t page = getauxval(AT_PAGESZ);
+    if (!page)
+        page = 4096;
+    hkm_os.page_bits = hkm_low_bit(page);
+    hkm_os.page = page;
+}
+
+static void *map(void *addr, size_t size, int prot, int flags)
+{
+    int saved = errno;
+    void *p = mmap(addr, size, prot, MAP_PRIVATE | MAP_ANONYMOUS | flags, -1, 0);
+    errno = saved;
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void *hkm_os_map(size_t size) { return map(NULL, size, PROT_READ | PROT_WRITE, 0); }
+void *hkm_os_map_none(size_t size) { return map(NULL, size, PROT_NONE, MAP_NORESERVE); }
+
+enum hkm_mapped hkm_os_map_at(void *addr, size_t size)
+{
+    int saved = errno;
+    void *p = mmap(addr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    enum hkm_mapped result = p != MAP_FAILED ? HKM_MAPPED : errno == EEXIST ? HKM_TAKEN : HKM_NO_MEMORY;
+    errno = saved;
+    if (result == HKM_MAPPED && p != addr) { /* a kernel that does not know the flag takes the address as a wish */
+        hkm_os_unmap(p, size);
+        return HKM_TAKEN;
+    }
+    return result;
+}
+
+void hkm_os_unmap(void *addr, size_t size)
+{
+    int saved = errno;
+    munmap(addr, size);
+    errno = saved;
+}
+
+bool hkm_os_allow(void *addr, size_t size)
+{
+    int saved = errno;
+    int r = mprotect(addr, size, PROT_READ | PROT_WRITE);
+    errno = saved;
+    return r == 0;
+}
+
+static bool advise(void *addr, size_t size, int advice)
+{
+    int saved = errno;
+    int r = madvise(addr, size, advice);
+    errno = saved;
+    return r == 0;
+}
+
+bool hkm_os_purge(void *addr, size_t size) { return advise(addr, size, MADV_DONTNEED); }
+void hkm_os_no_huge(void *addr, size_t size) { (void)advise(addr, size, MADV_NOHUGEPAGE); }
+bool hkm_os_wipe_on_fork(void *addr, size_t size) { return advise(addr, size, MADV_WIPEONFORK); }
+
+void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move)
+{
+    int saved = errno;
+    void *p = mremap(addr, old, size, may_move ? MREMAP_MAYMOVE : 0);
+    errno = saved;
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void hkm_os_wait(const void *word32, uint32_t value)
+{
+    int saved = errno;
+    syscall(SYS_futex, word32, FUTEX_WAIT_PRIVATE, value, NULL, NULL, 0);
+    errno = saved;
+}
+
+void hkm_os_wake(const void *word32)
+{
+    int saved = errno;
+    syscall(SYS_futex, word32, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = saved;
+}
+
+void hkm_os_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+    __asm__ volatile("yield" ::: "memory");
+#else
+    __asm__ volatile("" ::: "memory");
+#endif
+}
+
+bool hkm_os_at_fork_child(void (*child)(void)) { return pthread_atfork(NULL, NULL, child) == 0; }
+
+extern char **environ;
+
+bool hkm_os_env_ready(void) { return environ != NULL; }
+
+bool hkm_os_has_env(const char *prefix)
+{
+    size_t len = strlen(prefix);
+    for (char **e = environ; e && *e; e++)
+        if ((*e)[0] == prefix[0] && strncmp(*e, prefix, len) == 0)
+            return true;
+    return false;
+}
+
+const char *hkm_os_getenv(const char *name) { return secure_getenv(name); }
+unsigned long hkm_os_pid(void) { return (unsigned long)getpid(); }
+
+void hkm_msg_str(struct hkm_msg *m, const char *s)
+{
+    size_t room = sizeof m->text - m->len, len = strlen(s);
+    if (len > room)
+        len = room;
+    memcpy(m->text + m->len, s, len);
+    m->len += len;
+}
+
+static void number(struct hkm_msg *m, unsigned long long n, unsigned base)
+{
+    char digits[24], *d = digits + sizeof digits - 1;
+    *d = '\0';
+    do
+        *--d = "0123456789abcdef"[n % base];
+    while (n /= base);
+    hkm_msg_str(m, d);
+}
+
+void hkm_msg_dec(struct hkm_msg *m, unsigned long long n) { number(m, n, 10); }
+
+void hkm_msg_hex(struct hkm_msg *m, uintptr_t n)
+{
+    hkm_msg_str(m, "0x");
+    number(m, n, 16);
+}
+
+int hkm_os_write(int fd, const char *text, size_t len)
+{
+    int saved = errno, result = 0;
+    while (len) {
+        ssize_t n = write(fd, text, len);
+        if (n < 0) {
+            if (errno == EINTR)
+                continue;
+            result = errno;
+            break;
+        }
+        text += n;
+        len -= (size_t)n;
+    }
+    errno = saved;
+    return result;
+}
+
+void hkm_os_warn(struct hkm_msg *m)
+{
+    struct hkm_msg line = { 0 };
+    hkm_msg_str(&line, "hakmem: ");
+    if (m->len > sizeof m->text - line.len - 1)
+        m->len = sizeof m->text - line.len - 1;
+    memcpy(line.text + line.len, m->text, m->len);
+    line.len += m->len;
+    line.text[line.len++] = '\n';
+    (void)hkm_os_write(2, line.text, line.len);
+}
+
+void hkm_os_panic(const char *text)
+{
+    struct hkm_msg m = { 0 };
+    hkm_msg_str(&m, text);
+    hkm_os_warn(&m);
+    abort();
+}
+
+void hkm_os_check_failed(const char *what) { hkm_os_panic(what); }
+
+void hkm_os_bad_pointer(const char *function, const char *what, const void *ptr)
+{
+    struct hkm_msg m = { 0 };
+    hkm_msg_str(&m, function);
+    hkm_msg_str(&m, "(): ");
+    hkm_msg_str(&m, what);
+    hkm_msg_str(&m, ": ");
+    hkm_msg_hex(&m, (uintptr_t)ptr);
+    hkm_os_warn(&m);
+    abort();
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * os.h: everything that HAKMEM asks of the kernel and of libc, and its messages.
+ *
+ * The only row of the house that enters the kernel.  No function here changes errno, and none allocates.
+ * After start the system calls are mmap, munmap, mprotect, madvise, mremap and futex, and write when reporting.
+ */
+#ifndef HKM_OS_H
+#define HKM_OS_H
+
+#include "base.h"
+
+struct hkm_os {
+    size_t page;       /* bytes; const after hkm_os_init */
+    unsigned page_bits;
+};
+extern struct hkm_os hkm_os;
+
+void hkm_os_init(void); /* may run more than once, also at the same time: it stores the same values again */
+
+/* Memory.  Sizes and addresses are multiples of the page. */
+void *hkm_os_map(size_t size);                     /* zeroed, readable and writable; NULL when the kernel refuses */
+void *hkm_os_map_none(size_t size);                /* address space alone */
+enum hkm_mapped { HKM_MAPPED, HKM_TAKEN, HKM_NO_MEMORY };
+enum hkm_mapped hkm_os_map_at(void *addr, size_t size); /* exactly there, unless something is there already */
+void hkm_os_unmap(void *addr, size_t size);
+bool hkm_os_allow(void *addr, size_t size);        /* PROT_NONE -> readable and writable */
+bool hkm_os_purge(void *addr, size_t size);        /* contents to zero, memory back to the kernel */
+void hkm_os_no_huge(void *addr, size_t size);      /* no transparent huge pages here */
+void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move); /* mremap; NULL when refused */
+bool hkm_os_wipe_on_fork(void *addr, size_t size); /* the child of a fork sees zeros there */
+
+/* Threads. */
+void hkm_os_wait(const void *word32, uint32_t value); /* sleeps while *word32 == value */
+void hkm_os_wake(const void *word32);                 /* wakes one */
+void hkm_os_pause(void);
+bool hkm_os_at_fork_child(void (*child)(void));
+
+/* The address that tells one live thread from all others.  Never 0. */
+HKM_INLINE uintptr_t hkm_os_thread(void)
+{
+#if defined(__x86_64__) && !defined(__ILP32__)
+    return *(const uintptr_t __seg_fs *)0; /* the TLS ABI keeps the thread pointer's own value there */
+#elif defined(__i386__)
+    return *(const uintptr_t __seg_gs *)0;
+#else
+    return (uintptr_t)__builtin_thread_pointer();
+#endif
+}
+
+/* The environment; NULL when the process is privileged beyond its user, or there is no environment yet. */
+const char *hkm_os_getenv(const char *name);
+bool hkm_os_has_env(const char *prefix); /* any variable that begins so; also false while there is no environment */
+bool hkm_os_env_ready(void);
+unsigned long hkm_os_pid(void);
+
+/* Messages are gathered here and written by one write(2) to file descriptor 2.  What does not fit is cut off. */
+struct hkm_msg {
+    size_t len;
+    char text[256];
+};
+void hkm_msg_str(struct hkm_msg *m, const char *s);
+void hkm_msg_dec(struct hkm_msg *m, unsigned long long n);
+void hkm_msg_hex(struct hkm_msg *m, uintptr_t n);
+
+int hkm_os_write(int fd, const char *text, size_t len); /* all of it; 0 or an errno value */
+void hkm_os_warn(struct hkm_msg *m);                    /* "hakmem: " m "\n" */
+void hkm_os_panic(const char *text) __attribute__((noreturn, cold)); /* "hakmem: " text "\n", then abort */
+/* The program handed a wrong pointer to `function`: "hakmem: function(): what: 0xptr\n", then abort. */
+void hkm_os_bad_pointer(const char *function, const char *what, const void *ptr) __attribute__((noreturn, cold));
+
+#endif

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * policy.c: see policy.h.
+ */
+#include "policy.h"
+#include "class.h"
+#include "option.h"
+
+size_t hkm_policy_growth(size_t mapped, size_t need)
+{
+    if (!hkm_load(&hkm_option.tiny_use_superslab))
+        return need;
+    /* An eighth of what is there keeps the number of steps logarithmic and the part never touched small. */
+    size_t step = hkm_round_up(mapped / 8, HKM_SUPERSLAB_SIZE);
+    if (step < HKM_SUPERSLAB_SIZE)
+        step = HKM_SUPERSLAB_SIZE;
+    if (step > (size_t)64 << 20)
+        step = (size_t)64 << 20;
+    need = hkm_round_up(need, HKM_SUPERSLAB_SIZE);
+    return step > need ? step : need;
+}
+
+size_t hkm_policy_dirty_limit(size_t used)
+{
+    if (hkm_load(&hkm_option.disable_purge))
+        return SIZE_MAX;
+    size_t floor = (size_t)hkm_load(&hkm_option.dirty_kb) << 10;
+    size_t share = used / 100 * hkm_load(&hkm_option.dirty_percent);
+    return floor > share ? floor : share;
+}
+
+unsigned hkm_policy_cache_growth(unsigned cap, unsigned most)
+{
+    if (hkm_load(&hkm_option.disable_cache_growth))
+        return cap;
+    unsigned next = cap < 30 ? 30 : most; /* with the header, 5 and then up to 33 cache lines */
+    return next < most ? next : most;
+}
+
+unsigned hkm_policy_slots(size_t mapped)
+{
+    if (!hkm_load(&hkm_option.tiny_use_superslab) || mapped <= HKM_SUPERSLAB_SIZE)
+        return 1;
+    return 4;
+}
+
+size_t hkm_policy_big(void)
+{
+    if (hkm_load(&hkm_option.disable_big_mappings))
+        return SIZE_MAX;
+    return (size_t)hkm_load(&hkm_option.big_kb) << 10;
+}

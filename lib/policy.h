@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * policy.h: decides when and how much; the slow paths ask it and do what it says.
+ *
+ * Functions of their arguments and the options alone: no clock, no lock, no allocator call, so they replay in a test.
+ */
+#ifndef HKM_POLICY_H
+#define HKM_POLICY_H
+
+#include "base.h"
+
+/* Bytes to map next, when `mapped` are mapped and at least `need` more are needed; both multiples of a slot. */
+size_t hkm_policy_growth(size_t mapped, size_t need);
+
+/* Free dirty bytes that may stay, when `used` bytes are in use; SIZE_MAX when nothing is ever purged. */
+size_t hkm_policy_dirty_limit(size_t used);
+
+/* Places of the cache that follows one with `cap` places, at most `most`; `cap` itself when it should not grow. */
+unsigned hkm_policy_cache_growth(unsigned cap, unsigned most);
+
+/* Blocks to bring by a refill, and to give back by a flush, of a cache with `cap` places. */
+static inline unsigned hkm_policy_refill(unsigned cap) { return cap < 4 ? 1 : cap * 3 / 4; }
+static inline unsigned hkm_policy_flush(unsigned cap) { return cap < 4 ? cap : cap * 3 / 4; }
+
+/* Slots that a thread takes from the Shared Pool at once. */
+unsigned hkm_policy_slots(size_t mapped);
+
+/* From here on a block has a mapping of its own. */
+size_t hkm_policy_big(void);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * slab.h: a slot full of blocks of one class, and its bitmaps.
+ *
+ * A block is in one of these states: handed out or cached (no bit), free (a bit in `free`), freed by another thread and
+ * not yet collected (a bit in the remote bitmap).  Nothing is ever read from or written to the block itself.
+ *
+ * All functions but hkm_slab_remote and those of the hardened mode want the owner's lock (or a slab that nobody else
+ * knows yet).
+ */
+#ifndef HKM_SLAB_H
+#define HKM_SLAB_H
+
+#include "registry.h"
+
+/* A pointer in a cache may carry this bit: the block is known to be zero.  Only classes of a page and more use it. */
+#define HKM_ZERO ((uintptr_t)1)
+
+bool hkm_slab_open(struct hkm_slab *s, unsigned cls); /* a taken slot becomes a slab; false: no memory */
+void hkm_slab_close(struct hkm_slab *s);              /* all its blocks are free: a taken slot again */
+
+/* Moves up to `want` free blocks, lowest addresses first, into the array. */
+unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want);
+/* Gives back the blocks at the head of the array that belong to this slab; returns how many.  Aborts on a double free. */
+unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n);
+/* Any thread: marks a block as freed remotely.  Aborts on a double free. */
+void hkm_slab_remote(struct hkm_slab *s, void *block);
+/* Makes the remotely freed blocks free; returns how many. */
+unsigned hkm_slab_collect(struct hkm_slab *s);
+/* Counts the free blocks afresh: after a fork the bitmaps are the only truth. */
+void hkm_slab_recount(struct hkm_slab *s);
+/* Gives whole free pages back to the kernel; returns bytes. */
+size_t hkm_slab_purge(struct hkm_slab *s);
+
+/* Hardened mode: every block handed out is marked, so that every double free is seen at once. */
+void hkm_slab_mark_live(struct hkm_slab *s, void *block);
+bool hkm_slab_is_live(const struct hkm_slab *s, const void *block);
+bool hkm_slab_mark_dead(struct hkm_slab *s, void *block); /* false: it was not live */
+
+bool hkm_slab_valid(const struct hkm_slab *s);
+
+#endif

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * stats.c: sums and prints.  No stdio: one buffer on the stack, one write.
+ */
+#include "stats.h"
+#include "os.h"
+
+#include <string.h>
+
+void hkm_stats_add(struct hak_stats *sum, const struct hkm_counters *c)
+{
+#define X(field, words) sum->field += hkm_load(&c->field);
+#include "stats.def"
+#undef X
+}
+
+struct page {
+    size_t len;
+    bool json;
+    char text[6144];
+};
+
+static void put(struct page *p, const char *s)
+{
+    size_t n = strlen(s);
+    if (n > sizeof p->text - p->len)
+        n = sizeof p->text - p->len;
+    memcpy(p->text + p->len, s, n);
+    p->len += n;
+}
+
+static void put_number(struct page *p, unsigned long long n)
+{
+    struct hkm_msg m = { 0 };
+    hkm_msg_dec(&m, n);
+    hkm_msg_str(&m, "");
+    m.text[m.len] = '\0';
+    put(p, m.text);
+}
+
+static void line(struct page *p, const char *name, const char *words, unsigned long long n, bool bytes)
+{
+    if (p->json) {
+        put(p, ", \"");
+        put(p, name);
+        put(p, "\": ");
+        put_number(p, n);
+        return;
+    }
+    put(p, "hakmem:   ");
+    put(p, words);
+    put(p, ": ");
+    if (bytes) {
+        put_number(p, n / 1024);
+        put(p, " KiB\n");
+    } else {
+        put_number(p, n);
+        put(p, "\n");
+    }
+}
+
+int hkm_stats_print(int fd, const struct hak_stats *s, bool json)
+{
+    struct page p;
+    p.len = 0;
+    p.json = json;
+    if (json) {
+        put(&p, "{\"hakmem\": \"" HAK_VERSION_STRING "\", \"pid\": ");
+        put_number(&p, hkm_os_pid());
+    } else {
+        put(&p, "hakmem: statistics of process ");
+        put_number(&p, hkm_os_pid());
+        put(&p, " (libhakmem " HAK_VERSION_STRING ")\n");
+    }
+    line(&p, "mapped_bytes", "mapped for blocks", s->mapped_bytes, true);
+    line(&p, "metadata_bytes", "mapped for metadata", s->metadata_bytes, true);
+    line(&p, "live_bytes", "live", s->live_bytes, true);
+    line(&p, "cached_bytes", "in Unified Caches", s->cached_bytes, true);
+    line(&p, "free_bytes", "free inside slabs", s->free_bytes, true);
+    line(&p, "dirty_bytes", "dirty free slots", s->dirty_bytes, true);
+    line(&p, "big_bytes", "big blocks", s->big_bytes, true);
+    line(&p, "purged_bytes", "purged so far", s->purged_bytes, true);
+    line(&p, "heaps", "heaps", s->heaps, false);
+    line(&p, "heaps_parked", "heaps parked", s->heaps_parked, false);
+    line(&p, "slabs", "slabs", s->slabs, false);
+    line(&p, "purges", "purges", s->purges, false);
+#define X(field, words) line(&p, #field, words, s->field, false);
+#include "stats.def"
+#undef X
+    /* Every block handed out that did not cost a refill came from a Unified Cache. */
+    if (s->mallocs) {
+        unsigned long long hits = s->mallocs > s->refills ? s->mallocs - s->refills : 0;
+        line(&p, "cache_hits_per_10000", "Unified Cache hits per 10000", hits * 10000 / s->mallocs, false);
+    }
+    if (json)
+        put(&p, "}\n");
+    return hkm_os_write(fd, p.text, p.len);
+}

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * superslab.c: slots from and to the kernel.  See superslab.h.
+ *
+ * Locks: the pool lock guards growth and the search for runs.  Bits are taken and given by atomic operations, so single
+ * slots need no lock.  A slot between two bitmaps (being purged) is in neither; a search that misses it merely maps more.
+ */
+#include "superslab.h"
+#include "lock.h"
+#include "os.h"
+#include "policy.h"
+
+struct hkm_superslab_stats hkm_superslab_stats;
+static struct hkm_lock pool_lock = HKM_LOCK_INIT(HKM_RANK_POOL);
+
+enum { BITS = 8 * sizeof(size_t) };
+
+uint16_t hkm_pages(unsigned first, unsigned pages) { return (uint16_t)(((1u << pages) - 1) << first); }
+uint16_t hkm_pages_all(void) { return hkm_pages(0, (unsigned)(HKM_SLOT_SIZE >> hkm_os.page_bits)); }
+uint16_t hkm_pages_of(size_t from, size_t to)
+{
+    unsigned a = (unsigned)(from >> hkm_os.page_bits), b = (unsigned)((to - 1) >> hkm_os.page_bits);
+    return hkm_pages(a, b - a + 1);
+}
+
+static size_t words_of(const struct hkm_range *r) { return (hkm_load_acq(&r->used) + BITS - 1) / BITS; }
+
+static struct hkm_range *next_range(const struct hkm_range *r)
+{
+    return (struct hkm_range *)hkm_load_acq((const hkm_word *)(const void *)&r->next);
+}
+
+static size_t low_mask(size_t n) { return n >= BITS ? ~(size_t)0 : ((size_t)1 << n) - 1; }
+
+/* Hints.  Invariant: no bit is set in a word below the hint, but for moments in which a giver is about to lower it.  The
+ * giver sets the bit, then lowers the hint; the taker raises the hint, then looks again at what it skipped: all full
+ * barriers, so one of the two sees the other. */
+static void lower(hkm_word *hint, size_t w)
+{
+    size_t h;
+    while ((h = hkm_load(hint)) > w && !hkm_cas(hint, h, w))
+        ;
+}
+
+static void raise_hint(hkm_word *hint, const hkm_word *map, size_t from, size_t to)
+{
+    if (from >= to || !hkm_cas(hint, from, to))
+        return;
+    for (size_t w = from; w < to; w++) {
+        if (hkm_load(&map[w])) {
+            lower(hint, w);
+            return;
+        }
+    }
+}
+
+static struct hkm_slab *holder(struct hkm_range *r, size_t slot)
+{
+    struct hkm_slab *s = hkm_slab_at(r, slot);
+    s->range = r;
+    s->start = (char *)r->base + (slot << HKM_SLOT_SHIFT);
+    return s;
+}
+
+static unsigned take_from(struct hkm_range *r, hkm_word *map, hkm_word *hint, struct hkm_slab **out, unsigned n)
+{
+    size_t begin = hkm_load(hint), words = words_of(r), w = begin;
+    while (w < words) {
+        size_t bits = hkm_load(&map[w]), pick = 0;
+        if (!bits) {
+            w++;
+            continue;
+        }
+        for (unsigned i = 0; i < n && bits; i++) {
+            pick |= bits & -bits;
+            bits &= bits - 1;
+        }
+        pick &= hkm_fetch_clear(&map[w], pick);
+        unsigned got = 0;
+        for (; pick; pick &= pick - 1)
+            out[got++] = holder(r, w * BITS + hkm_low_bit(pick));
+        if (got) {
+            raise_hint(hint, map, begin, w);
+            return got;
+        }
+    }
+    raise_hint(hint, map, begin, words);
+    return 0;
+}
+
+unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty)
+{
+    if (dirty && !hkm_load(&hkm_superslab_stats.dirty))
+        return 0;
+    for (struct hkm_range *r = &hkm_range; r; r = next_range(r)) {
+        unsigned got = dirty ? take_from(r, r->dirty, &r->dirty_hint, out, n)
+                             : take_from(r, r->fresh, &r->fresh_hint, out, n);
+        if (got) {
+            hkm_add(&hkm_superslab_stats.taken, got);
+            if (dirty)
+                hkm_add(&hkm_superslab_stats.dirty, -(size_t)got);
+            return got;
+        }
+    }
+    return 0;
+}
+
+/* Sets the bits of slots that the caller holds.  Which bitmap: by their records, so this also undoes a claim. */
+static size_t set_free(struct hkm_range *r, size_t slot, size_t count)
+{
+    size_t end = slot + count, dirty = 0;
+    uint16_t clean = hkm_pages_all();
+    while (slot < end) {
+        size_t w = slot / BITS, d = 0, f = 0;
+        for (; slot < end && slot / BITS == w; slot++) {
+            size_t bit = (size_t)1 << slot % BITS;
+            if (hkm_slab_at(r, slot)->zero == clean)
+                f |= bit;
+            else
+                d |= bit;
+        }
+        if (d) {
+            hkm_add(&hkm_superslab_stats.dirty, hkm_popcount(d)); /* first, so that the count never falls below 0 */
+            hkm_check(!(hkm_fetch_or(&r->dirty[w], d) & d));
+            lower(&r->dirty_hint, w);
+            dirty += hkm_popcount(d);
+        }
+        if (f) {
+            hkm_check(!(hkm_fetch_or(&r->fresh[w], f) & f));
+            lower(&r->fresh_hint, w);
+        }
+    }
+    return dirty;
+}
+
+void hkm_superslab_give(struct hkm_slab *first, size_t count)
+{
+    struct hkm_range *r = first->range;
+    size_t slot = hkm_slab_slot(first);
+    for (size_t i = 0; i < count; i++)
+        hkm_tag_set(r, slot + i, &hkm_tag_none);
+    size_t taken = hkm_add(&hkm_superslab_stats.taken, -count) - count;
+    if (set_free(r, slot, count)) {
+        size_t limit = hkm_policy_dirty_limit(taken << HKM_SLOT_SHIFT);
+        if (hkm_load(&hkm_superslab_stats.dirty) << HKM_SLOT_SHIFT > limit)
+            hkm_superslab_purge(limit / 4 * 3);
+    }
+}
+
+/* Clears the bits of `count` slots from `slot` on, in both bitmaps; all or nothing. */
+static bool claim(struct hkm_range *r, size_t slot, size_t count)
+{
+    size_t at = slot, end = slot + count;
+    while (at < end) {
+        size_t w = at / BITS, first = at % BITS, n = BITS - first < end - at ? BITS - first : end - at;
+        size_t mask = low_mask(n) << first, d = 0, f = 0;
+        if (((hkm_load(&r->dirty[w]) | hkm_load(&r->fresh[w])) & mask) == mask) {
+            d = hkm_fetch_clear(&r->dirty[w], mask) & mask;
+            f = hkm_fetch_clear(&r->fresh[w], mask & ~d) & mask & ~d;
+            hkm_add(&hkm_superslab_stats.dirty, -(size_t)hkm_popcount(d));
+        }
+        if ((d | f) != mask) { /* somebody was faster: put back what we hold */
+            for (size_t got = d | f; got; got &= got - 1)
+                set_free(r, w * BITS + hkm_low_bit(got), 1);
+            set_free(r, slot, at - slot);
+            return false;
+        }
+        at += n;
+    }
+    hkm_add(&hkm_superslab_stats.taken, count);
+    return true;
+}
+
+/* First free run of that length in a range; SIZE_MAX: none.  Only a look: claim decides. */
+static size_t find_run(const struct hkm_range *r, size_t count, size_t align)
+{
+    size_t words = words_of(r), start = 0, len = 0, align_first = (r->base >> HKM_SLOT_SHIFT) & (align - 1);
+    size_t d = hkm_load(&r->dirty_hint), f = hkm_load(&r->fresh_hint);
+    for (size_t w = d < f ? d : f; w < words; w++) {
+        size_t bits = hkm_load(&r->dirty[w]) | hkm_load(&r->fresh[w]);
+        for (unsigned pos = 0; pos < BITS;) {
+            size_t rest = bits >> pos;
+            if (!(rest & 1)) {
+                len = 0;
+                pos += rest ? hkm_low_bit(rest) : BITS - pos;
+                continue;
+            }
+            unsigned ones = ~rest ? hkm_low_bit(~rest) : BITS;
+            if (!len)
+                start = w * BITS + pos;
+            len += ones;
+            pos += ones;
+            size_t from = hkm_round_up(start + align_first, align) - align_first;
+            if (from + count <= start + len)
+                return from;
+        }
+    }
+    return SIZE_MAX;
+}
+
+static bool grow_locked(size_t need);
+
+struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
+{
+    struct hkm_slab *found = NULL;
+    hkm_lock(&pool_lock);
+    for (int tries = 0; !found && tries < 16; tries++) {
+        for (struct hkm_range *r = &hkm_range; r && !found; r = next_range(r)) {
+            size_t slot = r->limit ? find_run(r, count, align) : SIZE_MAX;
+            if (slot != SIZE_MAX && claim(r, slot, count)) {
+                found = holder(r, slot);
+                for (size_t i = 1; i < count; i++)
+                    holder(r, slot + i);
+            }
+        }
+        if (!found && !grow_locked(count + align - 1))
+            break;
+    }
+    hkm_unlock(&pool_lock);
+    return found;
+}
+
+bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more)
+{
+    struct hkm_range *r = first->range;
+    size_t slot = hkm_slab_slot(first) + count;
+    hkm_lock(&pool_lock);
+    bool ok = slot + more <= hkm_load(&r->used) && claim(r, slot, more);
+    hkm_unlock(&pool_lock);
+    for (size_t i = 0; ok && i < more; i++)
+        holder(r, slot + i);
+    return ok;
+}
+
+/* Makes `count` slots known that were just mapped at the end of the used part. */
+static void add_fresh(struct hkm_range *r, size_t count)
+{
+    size_t slot = hkm_load(&r->used), end = slot + count;
+    uint16_t clean = hkm_pages_all();
+    for (size_t i = slot; i < end; i++)
+        hkm_slab_at(r, i)->zero = clean;
+    hkm_registry_extend(r, count, &hkm_tag_none);
+    hkm_add(&hkm_superslab_stats.mapped, count);
+    for (size_t w = slot / BITS; w * BITS < end; w++) {
+        size_t from = w * BITS > slot ? 0 : slot % BITS, to = end - w * BITS < BITS ? end - w * BITS : BITS;
+        hkm_fetch_or(&r->fresh[w], low_mask(to) & ~low_mask(from));
+        lower(&r->fresh_hint, w);
+    }
+}
+
+/* Maps `count` slots `skip` slots after the used part. */
+static enum hkm_mapped map_slots(struct hkm_range *r, size_t skip, size_t count)
+{
+    size_t used = hkm_load(&r->used);
+    if (used + skip + count > r->limit)
+        return HKM_TAKEN;
+    enum hkm_mapped result = hkm_registry_describe(r, used + skip + count);
+    if (result != HKM_MAPPED)
+        return result;
+    char *at = (char *)r->base + ((used + skip) << HKM_SLOT_SHIFT);
+    result = hkm_os_map_at(at, count << HKM_SLOT_SHIFT);
+    if (result == HKM_MAPPED) {
+        hkm_os_no_huge(at, count << HKM_SLOT_SHIFT); /* otherwise khugepaged would fill in again what was purged */
+        hkm_registry_extend(r, skip, &hkm_tag_stranger);
+        add_fresh(r, count);
+    }
+    return result;
+}
+
+static bool grow_locked(size_t need)
+{
+    if (need > SIZE_MAX >> (HKM_SLOT_SHIFT + 1))
+        return false;
+    size_t mapped = hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT;
+    size_t want = hkm_policy_growth(mapped, need << HKM_SLOT_SHIFT) >> HKM_SLOT_SHIFT;
+    for (int tries = 0; tries < 4; tries++) {
+        struct hkm_range *r = hkm_registry_room(need);
+        if (!r)
+            return false;
+        size_t room = r->limit - hkm_load(&r->used);
+        enum hkm_mapped result = map_slots(r, 0, want < room ? want : room);
+        if (result != HKM_MAPPED)
+            result = map_slots(r, 0, need); /* less is better than nothing */
+        /* Something strange stands in the way: step over it, with ever longer steps, up to 4 GiB. */
+        for (size_t skip = 1; result == HKM_TAKEN && skip <= 1 << 16 && skip + need <= room; skip *= 2)
+            result = map_slots(r, skip, need);
+        if (result == HKM_MAPPED)
+            return true;
+        if (result == HKM_NO_MEMORY)
+            return false;
+        r->limit = hkm_load(&r->used); /* blocked for good: the next try makes a new range */
+    }
+    return false;
+}
+
+bool hkm_superslab_grow(size_t need)
+{
+    hkm_lock(&pool_lock);
+    bool ok = grow_locked(need);
+    hkm_unlock(&pool_lock);
+    return ok;
+}
+
+static void note_purge(size_t bytes)
+{
+    hkm_add(&hkm_superslab_stats.purged, bytes);
+    hkm_add(&hkm_superslab_stats.purges, 1);
+}
+
+/* Purges neighbouring slots that the caller holds.  False: the kernel refused (locked memory). */
+static bool purge_slots(struct hkm_range *r, size_t slot, size_t count)
+{
+    size_t bytes = count << HKM_SLOT_SHIFT;
+    if (!hkm_os_purge((char *)r->base + (slot << HKM_SLOT_SHIFT), bytes))
+        return false;
+    note_purge(bytes);
+    for (size_t i = 0; i < count; i++)
+        hkm_slab_at(r, slot + i)->zero = hkm_pages_all();
+    return true;
+}
+
+size_t hkm_superslab_purge(size_t keep)
+{
+    static hkm_word busy; /* generation + 1 of the purging process: one thread at a time is enough */
+    size_t gen = hkm_generation() + 1, was = hkm_load(&busy), done = 0;
+    if (was == gen || !hkm_cas(&busy, was, gen))
+        return 0;
+    for (struct hkm_range *r = &hkm_range; r; r = next_range(r)) {
+        for (size_t w = words_of(r); w-- > 0;) {
+            size_t dirty = hkm_load(&hkm_superslab_stats.dirty);
+            if (dirty << HKM_SLOT_SHIFT <= keep)
+                goto out;
+            size_t bits = hkm_load(&r->dirty[w]);
+            if (!bits)
+                continue;
+            bits &= hkm_fetch_clear(&r->dirty[w], bits);
+            size_t clean = 0;
+            for (size_t left = bits; left;) { /* each run of ones: one call */
+                unsigned first = hkm_low_bit(left);
+                size_t rest = ~(left >> first);
+                unsigned n = rest ? hkm_low_bit(rest) : BITS;
+                size_t mask = low_mask(n) << first;
+                left &= ~mask;
+                if (purge_slots(r, w * BITS + first, n)) {
+                    clean |= mask;
+                    done += (size_t)n << HKM_SLOT_SHIFT;
+                }
+            }
+            if (clean) {
+                hkm_add(&hkm_superslab_stats.dirty, -(size_t)hkm_popcount(clean));
+                hkm_fetch_or(&r->fresh[w], clean);
+                lower(&r->fresh_hint, w);
+            }
+            if (bits & ~clean) { /* refused: the same will be said of the rest, so stop asking for now */
+                hkm_fetch_or(&r->dirty[w], bits & ~clean);
+                lower(&r->dirty_hint, w);
+                goto out;
+            }
+        }
+    }
+out:
+    hkm_store_rel(&busy, 0);
+    return done;
+}
+
+size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first, unsigned pages)
+{
+    size_t bytes = (size_t)pages << hkm_os.page_bits;
+    if (!hkm_os_purge(s->start + ((size_t)first << hkm_os.page_bits), bytes))
+        return 0;
+    note_purge(bytes);
+    s->zero |= hkm_pages(first, pages);
+    return bytes;
+}

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * superslab.h: slots from and to the kernel: mapping by SuperSlabs, free slots, runs of slots, purge.
+ *
+ * A free slot has a bit in exactly one of two bitmaps of its range: `dirty` when memory may stand behind it, `fresh` when
+ * it holds none and reads as zero.  Taking a slot is clearing its bit: whoever clears it holds the slot alone.
+ */
+#ifndef HKM_SUPERSLAB_H
+#define HKM_SUPERSLAB_H
+
+#include "registry.h"
+
+/* Takes up to n free single slots, lowest addresses first; dirty ones, or fresh ones.  Lock-free. */
+unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty);
+/* Gives back `count` neighbouring slots that the caller holds; each slab's zero says which pages are known zero. */
+void hkm_superslab_give(struct hkm_slab *first, size_t count);
+/* Takes `count` neighbouring slots, the first aligned to `align` slots (2^k); maps more if need be.  NULL: no memory. */
+struct hkm_slab *hkm_superslab_run(size_t count, size_t align);
+/* Takes the `more` slots that follow a run of `count`, if they are free. */
+bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more);
+/* Maps more slots: at least `need` in a row. */
+bool hkm_superslab_grow(size_t need);
+/* Gives memory of dirty free slots back to the kernel until at most `keep` bytes are dirty; highest addresses first. */
+size_t hkm_superslab_purge(size_t keep);
+/* Purges pages of a slot that the caller holds, and marks them zero.  Returns bytes. */
+size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first_page, unsigned pages);
+
+/* Bit mask of all pages of a slot, of `pages` pages from `first`, and of those that bytes [from, to) lie on. */
+uint16_t hkm_pages_all(void);
+uint16_t hkm_pages(unsigned first, unsigned pages);
+uint16_t hkm_pages_of(size_t from, size_t to);
+
+struct hkm_superslab_stats {
+    hkm_word mapped; /* slots */
+    hkm_word taken;  /* slots */
+    hkm_word dirty;  /* slots */
+    hkm_word purged; /* bytes so far */
+    hkm_word purges; /* calls so far */
+};
+extern struct hkm_superslab_stats hkm_superslab_stats;
+
+#endif
