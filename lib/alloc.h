@@ -18,6 +18,9 @@ void hkm_free_slow(void *p);
 void *hkm_alloc_hardened(size_t size, const void *site);
 void hkm_free_hardened(void *p);
 
+/* Makes the compiler forget that it has the value in a register, so that counting is one instruction on memory. */
+#define HKM_AFRESH(lvalue) __asm__("" : "+m"(lvalue))
+
 HKM_INLINE void *hkm_alloc_fast(size_t size)
 {
     struct hkm_heap *h = hkm_thread_heap();
@@ -27,6 +30,7 @@ HKM_INLINE void *hkm_alloc_fast(size_t size)
         struct hkm_bin *b = hkm_heap_bin(h, size);
         void *p = b->slots[b->room];
         if (likely(p != NULL)) {
+            HKM_AFRESH(b->room);
             b->room++;
             if (HKM_STATS)
                 hkm_count(&h->count.mallocs, 1);
@@ -46,13 +50,13 @@ HKM_INLINE void hkm_free_fast(void *p)
     if (likely(slot < hkm_peek(hkm_range.used))) {
         struct hkm_bin *b = (struct hkm_bin *)(void *)hkm_peek(hkm_range.tags[slot]);
         if (likely(hkm_peek(b->tag.thread) == hkm_os_thread()) && likely(hkm_class_starts(b->tag.magic, (uintptr_t)p))) {
-            uint32_t room = b->room;
+            size_t room = b->room;
             if (likely(b->slots[room] != p)) {
                 b->slots[room - 1] = p;
-                b->room = --room;
+                HKM_AFRESH(b->room);
                 if (HKM_STATS)
                     hkm_count(&b->heap->count.frees, 1);
-                if (unlikely(!room))
+                if (unlikely(!--b->room))
                     hkm_heap_full(b);
                 return;
             }

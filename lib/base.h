@@ -16,6 +16,8 @@
 #define HKM_COLD __attribute__((noinline, cold))
 #define HKM_NOINLINE __attribute__((noinline))
 #define HKM_INLINE static inline __attribute__((always_inline))
+/* For data that other files see: without it the compiler reaches the data through the global offset table. */
+#define HKM_HIDDEN __attribute__((visibility("hidden")))
 #define HKM_EXPORT __attribute__((visibility("default")))
 #define HKM_ALIGNED(n) __attribute__((aligned(n)))
 

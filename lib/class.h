@@ -30,7 +30,7 @@ struct hkm_class {
     uint16_t words;  /* of a bitmap over them */
     uint16_t most;   /* blocks that one Unified Cache holds at most */
 };
-extern const struct hkm_class hkm_class[HKM_CLASSES];
+extern const struct hkm_class hkm_class[HKM_CLASSES] HKM_HIDDEN;
 
 /* The class that serves a size.  1 <= size <= HKM_MID_MAX; 0 counts as 1. */
 static inline unsigned hkm_class_of(size_t size)

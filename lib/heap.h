@@ -64,7 +64,7 @@ struct hkm_heap {
 _Static_assert(sizeof(struct hkm_bin) >= offsetof(struct hkm_bin, slots) + sizeof(void *), "room for one slot");
 
 /* A heap without blocks, cache or thread: what a thread has before it has a heap.  Read only. */
-extern const struct hkm_heap hkm_heap_empty;
+extern const struct hkm_heap hkm_heap_empty HKM_HIDDEN;
 
 HKM_INLINE struct hkm_bin *hkm_heap_bin(struct hkm_heap *h, size_t size)
 {

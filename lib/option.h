@@ -16,7 +16,7 @@ struct hkm_option {
 #include "option.def"
 #undef X
 };
-extern struct hkm_option hkm_option;
+extern struct hkm_option hkm_option HKM_HIDDEN;
 
 /* Reads the environment, once, as soon as there is one.  A wrong value gives one line on stderr and the default.
  * True when this very call read it. */

@@ -15,7 +15,7 @@ struct hkm_os {
     size_t page;       /* bytes; const after hkm_os_init */
     unsigned page_bits;
 };
-extern struct hkm_os hkm_os;
+extern struct hkm_os hkm_os HKM_HIDDEN;
 
 void hkm_os_init(void); /* may run more than once, also at the same time: it stores the same values again */
 

@@ -71,9 +71,9 @@ struct hkm_range {
     size_t tags_mapped, slabs_mapped, dirty_mapped, fresh_mapped; /* pool lock: bytes of the tables that are mapped */
     struct hkm_range *next;  /* atomic, by release */
 };
-extern struct hkm_range hkm_range; /* the first one */
+extern struct hkm_range hkm_range HKM_HIDDEN; /* the first one */
 
-extern struct hkm_tag hkm_tag_none, hkm_tag_stranger, hkm_tag_run, hkm_tag_rest;
+extern struct hkm_tag hkm_tag_none HKM_HIDDEN, hkm_tag_stranger HKM_HIDDEN, hkm_tag_run HKM_HIDDEN, hkm_tag_rest HKM_HIDDEN;
 
 HKM_INLINE struct hkm_slab *hkm_slab_at(const struct hkm_range *r, size_t slot)
 {

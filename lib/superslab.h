@@ -38,6 +38,6 @@ struct hkm_superslab_stats {
     hkm_word purged; /* bytes so far */
     hkm_word purges; /* calls so far */
 };
-extern struct hkm_superslab_stats hkm_superslab_stats;
+extern struct hkm_superslab_stats hkm_superslab_stats HKM_HIDDEN;
 
 #endif
