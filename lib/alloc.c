@@ -9,6 +9,7 @@
 #include "big.h"
 #include "meta.h"
 #include "mid.h"
+#include "nursery.h"
 #include "option.h"
 #include "policy.h"
 #include "shared_pool.h"
@@ -28,7 +29,7 @@ static hkm_word large_allocs, large_frees, foreign_frees; /* by threads without 
 /* ---- where a pointer belongs ------------------------------------------------------------------------------------ */
 
 struct place {
-    enum { NOWHERE, SLAB, RUN, BIG } kind;
+    enum { NOWHERE, SLAB, NURSERY, RUN, BIG } kind;
     struct hkm_slab *slab;
     size_t bytes; /* usable */
 };
@@ -53,6 +54,10 @@ static struct place locate(const void *p, const char *function)
             at.kind = SLAB;
             at.slab = s;
             at.bytes = s->size;
+            return at;
+        case HKM_KIND_NURSERY:
+            at.kind = NURSERY;
+            at.bytes = hkm_nursery_size(p); /* 0: not a block */
             return at;
         case HKM_KIND_RUN:
             if (unlikely(p != s->start))
@@ -87,22 +92,25 @@ static void *out_of_memory(void)
 
 static void *unflag(void *p) { return (void *)((uintptr_t)p & ~HKM_ZERO); }
 
-/* A block of a class; it may carry HKM_ZERO. */
-static void *take_class(unsigned cls)
+/* A block of a class; it may carry HKM_ZERO.  size: what was asked for, or 0 when the block must be of that class. */
+static void *take_class(unsigned cls, size_t size)
 {
     struct hkm_heap *h = hkm_thread_begin();
     if (unlikely(!h))
         return NULL;
     struct hkm_bin *b = h->bin[cls];
+    bool in_nursery = false;
     void *p = b ? b->slots[b->room] : NULL;
     if (likely(p != NULL))
         b->room++;
+    else if (unlikely(!b && !h->next && size <= HKM_NURSERY_MAX && size) && (p = hkm_nursery_alloc(size, cls)) != NULL)
+        in_nursery = true;
     else
         p = hkm_thread_refill(h, cls);
     if (HKM_STATS && p)
         hkm_count(&h->count.mallocs, 1);
     hkm_thread_end(h);
-    if (HKM_HARDENED && p)
+    if (HKM_HARDENED && p && !in_nursery)
         hkm_slab_mark_live(hkm_registry_slab(unflag(p)), unflag(p));
     return p;
 }
@@ -140,7 +148,7 @@ static void *take(size_t size, bool zero, const void *site)
             void *p = __libc_malloc(size);
             return p && zero ? memset(p, 0, size) : p;
         }
-        void *p = take_class(hkm_class_of(size));
+        void *p = take_class(hkm_class_of(size), size + !size);
         if (unlikely(!p))
             return out_of_memory();
         if (zero && !((uintptr_t)p & HKM_ZERO))
@@ -183,7 +191,7 @@ void *hkm_alloc_aligned(size_t alignment, size_t size)
     if (unlikely(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
         return out_of_memory();
     unsigned cls = hkm_class_aligned(alignment, size);
-    void *p = cls < HKM_CLASSES ? unflag(take_class(cls)) : take_large(size ? size : 1, alignment, false, NULL);
+    void *p = cls < HKM_CLASSES ? unflag(take_class(cls, 0)) : take_large(size ? size : 1, alignment, false, NULL);
     return p ? p : out_of_memory();
 }
 
@@ -215,6 +223,21 @@ static void give_block(void *p, struct hkm_slab *s)
         hkm_heap_full(b);
 }
 
+static void give_nursery(void *p)
+{
+    struct hkm_heap *h = hkm_thread_own();
+    if (HKM_STATS && h)
+        hkm_count(&h->count.frees, 1);
+    switch (hkm_nursery_free(p)) {
+    case HKM_NURSERY_OK:
+        break;
+    case HKM_NURSERY_INTERIOR:
+        bad("free", p);
+    case HKM_NURSERY_FREE:
+        hkm_os_bad_pointer("free", "double free", p);
+    }
+}
+
 static void give(void *p)
 {
     struct place at = locate(p, "free");
@@ -223,6 +246,9 @@ static void give(void *p)
         if (HKM_HARDENED && !hkm_slab_mark_dead(at.slab, p))
             hkm_os_bad_pointer("free", "double free", p);
         give_block(p, at.slab);
+        break;
+    case NURSERY:
+        give_nursery(p);
         break;
     case RUN:
         hkm_add(&large_frees, 1);
@@ -282,6 +308,12 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
         if (size <= at.bytes && size >= at.bytes / 2)
             return p;
         break;
+    case NURSERY:
+        if (unlikely(!at.bytes))
+            bad("realloc", p);
+        if (size >= at.bytes / 2 && hkm_nursery_resize(p, size))
+            return p;
+        break;
     case RUN:
         if (size > HKM_MID_MAX && size < hkm_policy_big() && hkm_mid_resize(at.slab, size))
             return p;
@@ -303,6 +335,8 @@ size_t hkm_alloc_usable(const void *p)
     if (!p)
         return 0;
     struct place at = locate(p, "malloc_usable_size");
+    if (at.kind == NURSERY && !at.bytes)
+        bad("malloc_usable_size", p);
     if (at.kind != NOWHERE)
         return at.bytes;
     /* Only the C library knows the size of its own. */
@@ -333,7 +367,7 @@ void hkm_alloc_stats(struct hak_stats *s)
     s->large_allocs += hkm_load(&large_allocs);
     s->large_frees += hkm_load(&large_frees);
     s->foreign_frees += hkm_load(&foreign_frees);
-    s->live_bytes += hkm_mid_bytes() + s->big_bytes;
+    s->live_bytes += hkm_mid_bytes() + hkm_nursery_live() + s->big_bytes;
 }
 
-size_t hkm_alloc_purge(void) { return hkm_thread_purge(); }
+size_t hkm_alloc_purge(void) { return hkm_nursery_purge() + hkm_thread_purge(); }

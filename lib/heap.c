@@ -122,7 +122,7 @@ static struct hkm_bin *ready_bin(struct hkm_heap *h, unsigned cls)
     unsigned most = hkm_class[cls].most;
     if (!b)
         return make_bin(h, cls, most < FIRST_CAP ? most : FIRST_CAP);
-    if (b->misses++ >= 1 && b->cap < most) {
+    if (b->misses++ >= hkm_policy_patience(b->cap) && b->cap < most) {
         unsigned cap = hkm_policy_cache_growth(b->cap, most);
         if (cap != b->cap)
             return make_bin(h, cls, cap);

@@ -20,6 +20,7 @@ enum hkm_rank {
     HKM_RANK_LATE,       /* thread.c: cache side of the late heap */
     HKM_RANK_THREADS,    /* thread.c: list of heaps, parked heaps */
     HKM_RANK_HEAP,       /* heap.c: slab side of one heap */
+    HKM_RANK_NURSERY,    /* nursery.c */
     HKM_RANK_POOL,       /* superslab.c: growth, and runs of slots */
     HKM_RANK_BIG,        /* big.c: table of big blocks */
     HKM_RANK_META,       /* meta.c */

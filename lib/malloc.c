@@ -213,10 +213,7 @@ HKM_EXPORT int malloc_info(int options, FILE *out)
     return 0;
 }
 
-/* ---- start and end ---------------------------------------------------------------------------------------------- */
-
-/* Nothing depends on this having run: it only registers the fork handler early, while nobody holds a lock of libc. */
-__attribute__((constructor)) static void start(void) { hkm_thread_start(); }
+/* ---- the end ---------------------------------------------------------------------------------------------------- */
 
 __attribute__((destructor)) static void finish(void)
 {

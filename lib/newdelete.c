@@ -3,29 +3,30 @@
  *
  * newdelete.c: C++ operator new and operator delete in all their forms, in C and without any C++ library.
  *
- * Four operators do the work: new, new with an alignment, delete, delete with an alignment.  As the standard says of the
- * default ones, every other form ends in one of these four, and it reaches it by its global name: a program that
+ * Four operators do the work: new, new with an alignment, delete, delete with an alignment.  As the standard says of
+ * the default ones, every other form ends in one of these four, and it reaches it by its global name: a program that
  * replaces only `operator new(size_t)` and `operator delete(void *)`, and puts a header of its own before each block,
  * then meets its own operators from the array, the sized and the nothrow forms too.  That way costs one jump.  The
- * nothrow forms compare addresses instead, for they cannot catch what a replaced operator throws.
- * All names are weak, so that such a program also links with the static library.
+ * nothrow forms compare addresses instead, for they cannot catch what a replaced operator throws. All names are weak,
+ * so that such a program also links with the static library.
  *
- * The failing path needs a C++ runtime: the new handler, something that throws std::bad_alloc, and for the nothrow forms
- * something that catches, which C cannot do and the runtime's own nothrow operators do.  They are looked up when needed:
+ * The failing path needs a C++ runtime: the new handler, something that throws std::bad_alloc, and for the nothrow
+ * forms something that catches, which C cannot do and the runtime's own nothrow operators do.  They are looked up
+ * when needed:
  *   - weak references: a runtime that was there when the program started, or is linked statically;
  *   - the global scope: one loaded later with RTLD_GLOBAL;
  *   - the libraries known to be runtimes, if loaded: those loaded with RTLD_LOCAL;
- *   - the object that called, and what that was linked with: a plugin with a runtime of its own inside.
- * Where two different runtimes are loaded, the first in this order is taken for all callers.  What is found is kept,
- * but for the last; a runtime found by its name is pinned.  The new handler itself is asked for on every round, since it
- * may change.
+ * - the object that called, and what that was linked with: a plugin with a runtime of its own inside. Where two
+ * different runtimes are loaded, the first in this order is taken for all callers.  What is found is kept, but for
+ * the last; a runtime found by its name is pinned.  The new handler itself is asked for on every round, since it may
+ * change.
  *
- * Limits, where the runtime's code is inside the program.  -static-libstdc++ with -lhakmem works by the weak references,
- * as the linker exports from the program what a shared library asks for, and -static likewise, but neither draws
- * anything out of libstdc++.a: a program that uses nothing else of it says -Wl,-u,_ZSt17__throw_bad_allocv or gets the
- * message of a program without a runtime.  There is nothing there to catch, so the nothrow forms yield NULL without
- * calling the handler.  A program with its own static copy that was not linked with HAKMEM has its own operators too and
- * never comes here, except for malloc.
+ * Limits, where the runtime's code is inside the program.  -static-libstdc++ with -lhakmem works by the weak
+ * references, as the linker exports from the program what a shared library asks for, and -static likewise, but
+ * neither draws anything out of libstdc++.a: a program that uses nothing else of it says
+ * -Wl,-u,_ZSt17__throw_bad_allocv or gets the message of a program without a runtime.  There is nothing there to
+ * catch, so the nothrow forms yield NULL without calling the handler.  A program with its own static copy that was
+ * not linked with HAKMEM has its own operators too and never comes here, except for malloc.
  *
  * Frames here are unwound by exceptions (handlers throw): compiled with -fexceptions.  No locks: a handler may do
  * anything, also allocate.  State: the addresses found, each written once found, always with the same value.
@@ -63,8 +64,8 @@ _Static_assert(_Generic((size_t)0, unsigned int : 1, default : 0), "size_t is no
 #define NOPLT
 #endif
 
-/* Exports the static function `own` as the operator `symbol`, and declares `name`: the operator of that symbol which the
- * whole program uses, ours or its replacement. */
+/* Exports the static function `own` as the operator `symbol`, and declares `name`: the operator of that symbol which
+ * the whole program uses, ours or its replacement. */
 #define OPERATOR(name, symbol, own) \
     extern __typeof__(own) name __asm__(symbol) __attribute__((weak, alias(#own))) HKM_EXPORT NOPLT
 
@@ -73,6 +74,7 @@ _Static_assert(_Generic((size_t)0, unsigned int : 1, default : 0), "size_t is no
 
 typedef void handler_fn(void);
 typedef handler_fn *get_handler_fn(void);
+typedef void *new_fn(size_t);
 typedef void *nothrow_fn(size_t, const void *);
 typedef void *nothrow_aligned_fn(size_t, size_t, const void *);
 
@@ -86,6 +88,7 @@ struct function {
 };
 static struct function get_handler = { 0, "_ZSt15get_new_handlerv" };
 static struct function throw_bad_alloc = { 0, "_ZSt17__throw_bad_allocv" };
+static struct function plain_new = { 0, "_Znw" SZ };
 static struct function nothrow = { 0, "_Znw" SZ NOTHROW };
 static struct function nothrow_array = { 0, "_Zna" SZ NOTHROW };
 static struct function nothrow_aligned = { 0, "_Znw" SZ ALIGN NOTHROW };
@@ -149,6 +152,8 @@ static HKM_COLD handler_fn *current_handler(const void *caller)
     return get ? get() : NULL;
 }
 
+static new_fn own_new;
+
 static HKM_COLD __attribute__((noreturn)) void fail(const void *caller)
 {
     handler_fn *thrower = weak_throw;
@@ -156,6 +161,10 @@ static HKM_COLD __attribute__((noreturn)) void fail(const void *caller)
         thrower = (handler_fn *)find(&throw_bad_alloc, NULL, caller);
     if (thrower)
         thrower();
+    /* The runtime's own operator throws it too, when it is asked for more than there can be. */
+    new_fn *of_runtime = (new_fn *)find(&plain_new, (const void *)own_new, caller);
+    if (of_runtime)
+        of_runtime(SIZE_MAX);
     hkm_os_panic("operator new: out of memory");
 }
 
@@ -288,8 +297,8 @@ static HKM_COLD void *nothrow_aligned_slow(size_t size, size_t alignment, const 
     return p;
 }
 
-/* The throwing form `used` is the program's.  With no runtime's help, it is called all the same: it may have memory, and
- * what it throws then meets a caller that expects nothing to be thrown. */
+/* The throwing form `used` is the program's.  With no runtime's help, it is called all the same: it may have memory,
+ * and what it throws then meets a caller that expects nothing to be thrown. */
 static HKM_COLD void *nothrow_replaced(struct function *f, nothrow_fn *own, void *(*used)(size_t), size_t size,
                                        const void *tag, const void *caller)
 {

@@ -19,9 +19,16 @@ size_t hkm_policy_dirty_limit(size_t used);
 /* Places of the cache that follows one with `cap` places, at most `most`; `cap` itself when it should not grow. */
 unsigned hkm_policy_cache_growth(unsigned cap, unsigned most);
 
+/* Refills and flushes that a cache with `cap` places makes before it grows: the smallest ones are many and may never be
+ * used again, so each of them is asked a bit longer. */
+static inline unsigned hkm_policy_patience(unsigned cap) { return cap < 30 ? 3 : 1; }
+
 /* Blocks to bring by a refill, and to give back by a flush, of a cache with `cap` places. */
 static inline unsigned hkm_policy_refill(unsigned cap) { return cap < 4 ? 1 : cap * 3 / 4; }
 static inline unsigned hkm_policy_flush(unsigned cap) { return cap < 4 ? cap : cap * 3 / 4; }
+
+/* Blocks of that size that the nursery serves before the class gets a slab; at most 254. */
+unsigned hkm_policy_nursery(size_t size);
 
 /* Slots that a thread takes from the Shared Pool at once. */
 unsigned hkm_policy_slots(size_t mapped);

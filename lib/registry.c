@@ -23,9 +23,15 @@ struct hkm_range hkm_range;
 struct hkm_tag hkm_tag_none = { .kind = HKM_KIND_NONE };
 struct hkm_tag hkm_tag_stranger = { .kind = HKM_KIND_STRANGER };
 struct hkm_tag hkm_tag_run = { .kind = HKM_KIND_RUN };
+struct hkm_tag hkm_tag_nursery = { .kind = HKM_KIND_NURSERY };
 struct hkm_tag hkm_tag_rest = { .kind = HKM_KIND_REST };
 
-static size_t map_bytes(size_t slots) { return hkm_round_up(slots / 8 + 1, hkm_os.page); }
+/* Bytes of the far part of the bitmaps of so many slots. */
+static size_t map_bytes(size_t slots)
+{
+    size_t words = (slots + HKM_WORD_BITS - 1) / HKM_WORD_BITS;
+    return words <= HKM_NEAR ? 0 : (words - HKM_NEAR) * sizeof(struct hkm_map);
+}
 
 /* Finds a hole for a range of that many slots and lays the range out.  The hole is only looked at, not kept: whatever is
  * mapped later says by itself whether it is still free. */
@@ -34,7 +40,7 @@ static bool lay_out(struct hkm_range *r, size_t slots)
     size_t page = hkm_os.page;
     size_t slab_bytes = hkm_round_up(slots << HKM_SLAB_SHIFT, page);
     size_t tag_bytes = hkm_round_up(slots * sizeof *r->tags, page);
-    size_t tables = slab_bytes + tag_bytes + 2 * map_bytes(slots);
+    size_t tables = slab_bytes + tag_bytes + hkm_round_up(map_bytes(slots), page);
     size_t total;
     if (__builtin_add_overflow(tables + GAP + ALIGN, slots << HKM_SLOT_SHIFT, &total))
         return false;
@@ -44,8 +50,7 @@ static bool lay_out(struct hkm_range *r, size_t slots)
     hkm_os_unmap(hole, total);
     r->slabs = hole;
     r->tags = (struct hkm_tag **)(void *)(hole + slab_bytes);
-    r->dirty = (hkm_word *)(void *)(hole + slab_bytes + tag_bytes);
-    r->fresh = (hkm_word *)(void *)(hole + slab_bytes + tag_bytes + map_bytes(slots));
+    r->far = (struct hkm_map *)(void *)(hole + slab_bytes + tag_bytes);
     r->base = hkm_round_up((uintptr_t)hole + tables + GAP, ALIGN);
     r->limit = slots;
     return true;
@@ -101,9 +106,8 @@ static enum hkm_mapped extend(void *table, size_t *mapped, size_t need, size_t s
 enum hkm_mapped hkm_registry_describe(struct hkm_range *r, size_t slots)
 {
     size_t page = hkm_os.page, most = r->limit;
-    enum hkm_mapped result = extend(r->dirty, &r->dirty_mapped, (slots + 7) / 8, page, map_bytes(most));
-    if (result == HKM_MAPPED)
-        result = extend(r->fresh, &r->fresh_mapped, (slots + 7) / 8, page, map_bytes(most));
+    enum hkm_mapped result =
+        extend(r->far, &r->maps_mapped, map_bytes(slots), page, hkm_round_up(map_bytes(most), page));
     if (result == HKM_MAPPED)
         result = extend(r->tags, &r->tags_mapped, slots * sizeof *r->tags, DESCRIBE * sizeof *r->tags,
                         hkm_round_up(most * sizeof *r->tags, page));

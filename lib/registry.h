@@ -24,6 +24,7 @@ enum hkm_kind {
     HKM_KIND_STRANGER, /* the slot was not ours to map */
     HKM_KIND_RUN,      /* the first slot of a run */
     HKM_KIND_REST,     /* a further slot of a run */
+    HKM_KIND_NURSERY,  /* the slot of nursery.c */
     HKM_KIND_SLAB,     /* blocks of one class; the tag is the first member of the owner's bin of that class */
 };
 
@@ -60,20 +61,28 @@ struct hkm_slab {
 enum { HKM_SLAB_SHIFT = 7 };
 _Static_assert(sizeof(struct hkm_slab) <= 1 << HKM_SLAB_SHIFT, "a slab record fits its place");
 
+/* One word of each bitmap. */
+struct hkm_map {
+    hkm_word dirty, fresh; /* atomic */
+};
+enum { HKM_NEAR = 16 };
+
 struct hkm_range {
     uintptr_t base;          /* const once used > 0, as all but used */
     hkm_word used;           /* slots in use or stepped over; grows, under the pool lock, by release */
     struct hkm_tag **tags;   /* atomic pointers; of slots below used never NULL */
     char *slabs;
-    hkm_word *dirty, *fresh; /* bitmaps of free slots: with memory behind them, or without; see superslab.c */
-    hkm_word dirty_hint, fresh_hint;
+    struct hkm_map near[HKM_NEAR]; /* bitmaps of free slots, see superslab.h; the first words are here, so that */
+    struct hkm_map *far;           /* a small process has no page more; the others there, from word HKM_NEAR on */
+    struct hkm_map hint;           /* of each bitmap: no bit is set in a word below this one */
     size_t limit;            /* slots that the area has room for */
-    size_t tags_mapped, slabs_mapped, dirty_mapped, fresh_mapped; /* pool lock: bytes of the tables that are mapped */
+    size_t tags_mapped, slabs_mapped, maps_mapped; /* pool lock: bytes of the tables that are mapped */
     struct hkm_range *next;  /* atomic, by release */
 };
 extern struct hkm_range hkm_range HKM_HIDDEN; /* the first one */
 
-extern struct hkm_tag hkm_tag_none HKM_HIDDEN, hkm_tag_stranger HKM_HIDDEN, hkm_tag_run HKM_HIDDEN, hkm_tag_rest HKM_HIDDEN;
+extern struct hkm_tag hkm_tag_none HKM_HIDDEN, hkm_tag_stranger HKM_HIDDEN, hkm_tag_run HKM_HIDDEN, hkm_tag_rest HKM_HIDDEN,
+    hkm_tag_nursery HKM_HIDDEN;
 
 HKM_INLINE struct hkm_slab *hkm_slab_at(const struct hkm_range *r, size_t slot)
 {
@@ -82,6 +91,10 @@ HKM_INLINE struct hkm_slab *hkm_slab_at(const struct hkm_range *r, size_t slot)
 HKM_INLINE size_t hkm_slab_slot(const struct hkm_slab *s)
 {
     return (size_t)((const char *)s - s->range->slabs) >> HKM_SLAB_SHIFT;
+}
+HKM_INLINE struct hkm_map *hkm_map_at(struct hkm_range *r, size_t w)
+{
+    return w < HKM_NEAR ? &r->near[w] : &r->far[w - HKM_NEAR];
 }
 HKM_INLINE struct hkm_tag *hkm_tag_at(const struct hkm_range *r, size_t slot)
 {

@@ -43,12 +43,19 @@ static void lower(hkm_word *hint, size_t w)
         ;
 }
 
-static void raise_hint(hkm_word *hint, const hkm_word *map, size_t from, size_t to)
+static hkm_word *word_at(struct hkm_range *r, size_t w, bool dirty)
 {
+    struct hkm_map *m = hkm_map_at(r, w);
+    return dirty ? &m->dirty : &m->fresh;
+}
+
+static void raise_hint(struct hkm_range *r, bool dirty, size_t from, size_t to)
+{
+    hkm_word *hint = dirty ? &r->hint.dirty : &r->hint.fresh;
     if (from >= to || !hkm_cas(hint, from, to))
         return;
     for (size_t w = from; w < to; w++) {
-        if (hkm_load(&map[w])) {
+        if (hkm_load(word_at(r, w, dirty))) {
             lower(hint, w);
             return;
         }
@@ -63,11 +70,11 @@ static struct hkm_slab *holder(struct hkm_range *r, size_t slot)
     return s;
 }
 
-static unsigned take_from(struct hkm_range *r, hkm_word *map, hkm_word *hint, struct hkm_slab **out, unsigned n)
+static unsigned take_from(struct hkm_range *r, bool dirty, struct hkm_slab **out, unsigned n)
 {
-    size_t begin = hkm_load(hint), words = words_of(r), w = begin;
+    size_t begin = hkm_load(dirty ? &r->hint.dirty : &r->hint.fresh), words = words_of(r), w = begin;
     while (w < words) {
-        size_t bits = hkm_load(&map[w]), pick = 0;
+        size_t bits = hkm_load(word_at(r, w, dirty)), pick = 0;
         if (!bits) {
             w++;
             continue;
@@ -76,16 +83,16 @@ static unsigned take_from(struct hkm_range *r, hkm_word *map, hkm_word *hint, st
             pick |= bits & -bits;
             bits &= bits - 1;
         }
-        pick &= hkm_fetch_clear(&map[w], pick);
+        pick &= hkm_fetch_clear(word_at(r, w, dirty), pick);
         unsigned got = 0;
         for (; pick; pick &= pick - 1)
             out[got++] = holder(r, w * BITS + hkm_low_bit(pick));
         if (got) {
-            raise_hint(hint, map, begin, w);
+            raise_hint(r, dirty, begin, w);
             return got;
         }
     }
-    raise_hint(hint, map, begin, words);
+    raise_hint(r, dirty, begin, words);
     return 0;
 }
 
@@ -94,8 +101,7 @@ unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty)
     if (dirty && !hkm_load(&hkm_superslab_stats.dirty))
         return 0;
     for (struct hkm_range *r = &hkm_range; r; r = next_range(r)) {
-        unsigned got = dirty ? take_from(r, r->dirty, &r->dirty_hint, out, n)
-                             : take_from(r, r->fresh, &r->fresh_hint, out, n);
+        unsigned got = take_from(r, dirty, out, n);
         if (got) {
             hkm_add(&hkm_superslab_stats.taken, got);
             if (dirty)
@@ -122,13 +128,13 @@ static size_t set_free(struct hkm_range *r, size_t slot, size_t count)
         }
         if (d) {
             hkm_add(&hkm_superslab_stats.dirty, hkm_popcount(d)); /* first, so that the count never falls below 0 */
-            hkm_check(!(hkm_fetch_or(&r->dirty[w], d) & d));
-            lower(&r->dirty_hint, w);
+            hkm_check(!(hkm_fetch_or(&hkm_map_at(r, w)->dirty, d) & d));
+            lower(&r->hint.dirty, w);
             dirty += hkm_popcount(d);
         }
         if (f) {
-            hkm_check(!(hkm_fetch_or(&r->fresh[w], f) & f));
-            lower(&r->fresh_hint, w);
+            hkm_check(!(hkm_fetch_or(&hkm_map_at(r, w)->fresh, f) & f));
+            lower(&r->hint.fresh, w);
         }
     }
     return dirty;
@@ -155,9 +161,9 @@ static bool claim(struct hkm_range *r, size_t slot, size_t count)
     while (at < end) {
         size_t w = at / BITS, first = at % BITS, n = BITS - first < end - at ? BITS - first : end - at;
         size_t mask = low_mask(n) << first, d = 0, f = 0;
-        if (((hkm_load(&r->dirty[w]) | hkm_load(&r->fresh[w])) & mask) == mask) {
-            d = hkm_fetch_clear(&r->dirty[w], mask) & mask;
-            f = hkm_fetch_clear(&r->fresh[w], mask & ~d) & mask & ~d;
+        if (((hkm_load(&hkm_map_at(r, w)->dirty) | hkm_load(&hkm_map_at(r, w)->fresh)) & mask) == mask) {
+            d = hkm_fetch_clear(&hkm_map_at(r, w)->dirty, mask) & mask;
+            f = hkm_fetch_clear(&hkm_map_at(r, w)->fresh, mask & ~d) & mask & ~d;
             hkm_add(&hkm_superslab_stats.dirty, -(size_t)hkm_popcount(d));
         }
         if ((d | f) != mask) { /* somebody was faster: put back what we hold */
@@ -173,12 +179,12 @@ static bool claim(struct hkm_range *r, size_t slot, size_t count)
 }
 
 /* First free run of that length in a range; SIZE_MAX: none.  Only a look: claim decides. */
-static size_t find_run(const struct hkm_range *r, size_t count, size_t align)
+static size_t find_run(struct hkm_range *r, size_t count, size_t align)
 {
     size_t words = words_of(r), start = 0, len = 0, align_first = (r->base >> HKM_SLOT_SHIFT) & (align - 1);
-    size_t d = hkm_load(&r->dirty_hint), f = hkm_load(&r->fresh_hint);
+    size_t d = hkm_load(&r->hint.dirty), f = hkm_load(&r->hint.fresh);
     for (size_t w = d < f ? d : f; w < words; w++) {
-        size_t bits = hkm_load(&r->dirty[w]) | hkm_load(&r->fresh[w]);
+        size_t bits = hkm_load(&hkm_map_at(r, w)->dirty) | hkm_load(&hkm_map_at(r, w)->fresh);
         for (unsigned pos = 0; pos < BITS;) {
             size_t rest = bits >> pos;
             if (!(rest & 1)) {
@@ -244,8 +250,8 @@ static void add_fresh(struct hkm_range *r, size_t count)
     hkm_add(&hkm_superslab_stats.mapped, count);
     for (size_t w = slot / BITS; w * BITS < end; w++) {
         size_t from = w * BITS > slot ? 0 : slot % BITS, to = end - w * BITS < BITS ? end - w * BITS : BITS;
-        hkm_fetch_or(&r->fresh[w], low_mask(to) & ~low_mask(from));
-        lower(&r->fresh_hint, w);
+        hkm_fetch_or(&hkm_map_at(r, w)->fresh, low_mask(to) & ~low_mask(from));
+        lower(&r->hint.fresh, w);
     }
 }
 
@@ -331,10 +337,10 @@ size_t hkm_superslab_purge(size_t keep)
             size_t dirty = hkm_load(&hkm_superslab_stats.dirty);
             if (dirty << HKM_SLOT_SHIFT <= keep)
                 goto out;
-            size_t bits = hkm_load(&r->dirty[w]);
+            size_t bits = hkm_load(&hkm_map_at(r, w)->dirty);
             if (!bits)
                 continue;
-            bits &= hkm_fetch_clear(&r->dirty[w], bits);
+            bits &= hkm_fetch_clear(&hkm_map_at(r, w)->dirty, bits);
             size_t clean = 0;
             for (size_t left = bits; left;) { /* each run of ones: one call */
                 unsigned first = hkm_low_bit(left);
@@ -349,12 +355,12 @@ size_t hkm_superslab_purge(size_t keep)
             }
             if (clean) {
                 hkm_add(&hkm_superslab_stats.dirty, -(size_t)hkm_popcount(clean));
-                hkm_fetch_or(&r->fresh[w], clean);
-                lower(&r->fresh_hint, w);
+                hkm_fetch_or(&hkm_map_at(r, w)->fresh, clean);
+                lower(&r->hint.fresh, w);
             }
             if (bits & ~clean) { /* refused: the same will be said of the rest, so stop asking for now */
-                hkm_fetch_or(&r->dirty[w], bits & ~clean);
-                lower(&r->dirty_hint, w);
+                hkm_fetch_or(&hkm_map_at(r, w)->dirty, bits & ~clean);
+                lower(&r->hint.dirty, w);
                 goto out;
             }
         }

@@ -200,11 +200,6 @@ void hkm_thread_end(struct hkm_heap *h)
         hkm_unlock(&late_lock);
 }
 
-void hkm_thread_start(void)
-{
-    watch_forks();
-}
-
 /* ---- refill ----------------------------------------------------------------------------------------------------- */
 
 /* Turns heaps of threads that a fork left behind into parked ones, one at a time. */

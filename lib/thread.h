@@ -42,7 +42,5 @@ size_t hkm_thread_heaps(void);
 size_t hkm_thread_parked(void);
 /* Gives back what idle memory there is, of all heaps.  Bytes. */
 size_t hkm_thread_purge(void);
-/* Called by the library's constructor, if it has one. */
-void hkm_thread_start(void);
 
 #endif

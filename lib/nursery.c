@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * nursery.c: see nursery.h.
+ *
+ * Two bitmaps over the granules of the slot: `used`, and `start` of each block.  A block ends where a granule is unused or
+ * starts another block.  Every change keeps a fork's child safe: used bits are set before the start bit, and cleared after
+ * it, so a lock left behind costs at most one block's granules.
+ */
+#include "nursery.h"
+#include "lock.h"
+#include "os.h"
+#include "policy.h"
+#include "shared_pool.h"
+#include "superslab.h"
+
+enum { GRANULE = 16, GRANULES = HKM_SLOT_SIZE / GRANULE, BITS = 8 * sizeof(size_t), WORDS = GRANULES / BITS };
+
+static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_NURSERY);
+static struct hkm_slab *slot; /* under lock, like all below; NULL until first used */
+static bool closed;           /* no memory for it, once and for all */
+static unsigned low;          /* no granule below it is free */
+static uint8_t taken[HKM_CLASSES];
+static size_t used[WORDS], start[WORDS];
+
+static bool get(const size_t *map, unsigned g) { return map[g / BITS] >> g % BITS & 1; }
+
+static void set(size_t *map, unsigned from, unsigned to, bool on)
+{
+    for (unsigned g = from; g < to;) {
+        unsigned n = BITS - g % BITS < to - g ? BITS - g % BITS : to - g;
+        size_t mask = (n == BITS ? ~(size_t)0 : ((size_t)1 << n) - 1) << g % BITS;
+        if (on)
+            map[g / BITS] |= mask;
+        else
+            map[g / BITS] &= ~mask;
+        g += n;
+    }
+}
+
+/* First granule at or after g that is used (or unused). */
+static unsigned seek(unsigned g, bool want_used)
+{
+    while (g < GRANULES) {
+        size_t w = (want_used ? used[g / BITS] : ~used[g / BITS]) >> g % BITS;
+        if (w)
+            return g + hkm_low_bit(w);
+        g = (g / BITS + 1) * BITS;
+    }
+    return GRANULES;
+}
+
+static unsigned end_of(unsigned g)
+{
+    do
+        g++;
+    while (g < GRANULES && get(used, g) && !get(start, g));
+    return g;
+}
+
+static bool open_slot(void)
+{
+    if (closed)
+        return false;
+    if (!hkm_shared_pool_acquire(&slot, 1) && !(hkm_shared_pool_grow() && hkm_shared_pool_acquire(&slot, 1))) {
+        slot = NULL;
+        closed = true;
+        return false;
+    }
+    hkm_tag_set(slot->range, hkm_slab_slot(slot), &hkm_tag_nursery);
+    return true;
+}
+
+void *hkm_nursery_alloc(size_t size, unsigned cls)
+{
+    void *p = NULL;
+    unsigned n = (unsigned)((size + GRANULE - 1) / GRANULE), most = hkm_policy_nursery(hkm_class[cls].size);
+    n += n == 0;
+    if (taken[cls] >= most) /* a look without the lock: only ever grows */
+        return NULL;
+    hkm_lock(&lock);
+    if (taken[cls] < most && (slot || open_slot())) {
+        low = seek(low, false);
+        for (unsigned g = low; g < GRANULES;) {
+            unsigned stop = seek(g, true);
+            if (stop - g >= n) {
+                set(used, g, g + n, true);
+                set(start, g, g + 1, true);
+                taken[cls]++;
+                p = slot->start + (size_t)g * GRANULE;
+                break;
+            }
+            g = seek(stop, false);
+        }
+        if (!p)
+            taken[cls] = UINT8_MAX;
+    }
+    hkm_unlock(&lock);
+    return p;
+}
+
+static unsigned granule(const void *p) { return (unsigned)((size_t)((const char *)p - slot->start) / GRANULE); }
+
+size_t hkm_nursery_size(const void *p)
+{
+    hkm_lock(&lock);
+    unsigned g = granule(p), n = (uintptr_t)p % GRANULE == 0 && get(start, g) ? end_of(g) - g : 0;
+    hkm_unlock(&lock);
+    return (size_t)n * GRANULE;
+}
+
+enum hkm_nursery_freed hkm_nursery_free(void *p)
+{
+    enum hkm_nursery_freed result = HKM_NURSERY_OK;
+    hkm_lock(&lock);
+    unsigned g = granule(p);
+    if ((uintptr_t)p % GRANULE || (get(used, g) && !get(start, g))) {
+        result = HKM_NURSERY_INTERIOR;
+    } else if (!get(used, g)) {
+        result = HKM_NURSERY_FREE;
+    } else {
+        unsigned end = end_of(g);
+        set(start, g, g + 1, false);
+        set(used, g, end, false);
+        if (g < low)
+            low = g;
+    }
+    hkm_unlock(&lock);
+    return result;
+}
+
+bool hkm_nursery_resize(void *p, size_t size)
+{
+    unsigned n = (unsigned)((size + GRANULE - 1) / GRANULE);
+    hkm_lock(&lock);
+    unsigned g = granule(p), end = end_of(g);
+    bool ok = size <= HKM_NURSERY_MAX && g + n <= GRANULES && (g + n <= end || seek(end, true) >= g + n);
+    if (ok && g + n > end)
+        set(used, end, g + n, true);
+    if (ok && g + n < end) {
+        set(used, g + n, end, false);
+        if (g + n < low)
+            low = g + n;
+    }
+    hkm_unlock(&lock);
+    return ok;
+}
+
+size_t hkm_nursery_live(void)
+{
+    size_t n = 0;
+    for (unsigned w = 0; w < WORDS; w++)
+        n += hkm_popcount(hkm_peek(used[w]));
+    return n * GRANULE;
+}
+
+size_t hkm_nursery_purge(void)
+{
+    size_t done = 0, page = hkm_os.page;
+    hkm_lock(&lock);
+    for (size_t from = 0; slot && from < HKM_SLOT_SIZE;) {
+        unsigned g = (unsigned)(from / GRANULE), stop = seek(g, true);
+        size_t to = (size_t)stop * GRANULE & ~(page - 1);
+        if (to > from) {
+            done += hkm_superslab_purge_pages(slot, (unsigned)(from / page), (unsigned)((to - from) / page));
+            from = to;
+        }
+        from += page;
+    }
+    if (slot)
+        slot->zero = 0; /* nobody keeps account of its pages */
+    hkm_unlock(&lock);
+    return done;
+}
