@@ -23,17 +23,17 @@ void hkm_free_hardened(void *p);
 
 HKM_INLINE void *hkm_alloc_fast(size_t size)
 {
-    struct hkm_heap *h = hkm_thread_heap();
+    struct hkm_front *front = hkm_thread_front();
     if (HKM_HARDENED)
         return hkm_alloc_hardened(size, __builtin_return_address(0));
     if (likely(size <= HKM_TINY_MAX)) {
-        struct hkm_bin *b = hkm_heap_bin(h, size);
+        struct hkm_bin *b = front->at[(size + 15) >> 4];
         void *p = b->slots[b->room];
         if (likely(p != NULL)) {
             HKM_AFRESH(b->room);
             b->room++;
             if (HKM_STATS)
-                hkm_count(&h->count.mallocs, 1);
+                hkm_count(&b->heap->count.mallocs, 1);
             return p;
         }
     }

@@ -14,10 +14,9 @@
 
 #include <string.h>
 
-const struct hkm_heap hkm_heap_empty = {
-    .at = { [0 ... HKM_AT] = offsetof(struct hkm_heap, none) / 8 },
-    .none = { .tag = { .kind = HKM_KIND_NONE } },
-};
+const struct hkm_bin hkm_bin_none = { .tag = { .kind = HKM_KIND_NONE } };
+#define NONE ((struct hkm_bin *)(uintptr_t)&hkm_bin_none)
+const struct hkm_front hkm_heap_empty = { .at = { [0 ... HKM_AT - 1] = NONE } };
 
 enum { FIRST_CAP = 6 };
 
@@ -39,8 +38,8 @@ struct hkm_heap *hkm_heap_new(void)
     struct hkm_heap *h = hkm_meta_alloc(HKM_HEAP_SIZE, 64);
     if (!h)
         return NULL;
-    for (unsigned i = 0; i <= HKM_AT; i++)
-        h->at[i] = offsetof(struct hkm_heap, none) / 8;
+    for (unsigned i = 0; i < HKM_AT; i++)
+        h->front.at[i] = NONE;
     h->lock.rank = HKM_RANK_HEAP;
     h->bump = (char *)h + hkm_round_up(sizeof *h, 64);
     return h;
@@ -103,7 +102,7 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
     if (cls < HKM_TINY_CLASSES) {
         unsigned from = cls ? hkm_class[cls - 1].size / 16 + 1 : 0, to = hkm_class[cls].size / 16;
         for (unsigned i = from; i <= to; i++)
-            h->at[i] = (uint16_t)(((char *)b - (char *)h) / 8);
+            h->front.at[i] = b;
     }
     retag(h->tiny[cls].partial, &b->tag);
     retag(h->tiny[cls].full, &b->tag);

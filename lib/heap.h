@@ -41,8 +41,13 @@ enum {
     HKM_HEAP_SIZE = 96 << 10,
 };
 
+/* What malloc's fast path reads, so that the empty heap need be no more than this. */
+struct hkm_front {
+    struct hkm_bin *at[HKM_AT]; /* owner: by (size + 15) / 16, the bin of that size, or hkm_bin_none */
+};
+
 struct hkm_heap {
-    uint16_t at[HKM_AT + 1];   /* owner: by (size + 15) / 16, where the bin of that size is: units of 8 bytes from here */
+    struct hkm_front front;
     hkm_word thread;           /* atomic: the thread that owns the cache side; 0: parked, or the late heap */
     struct hkm_bin *bin[HKM_CLASSES]; /* owner: the same by class; NULL where there is none yet */
     struct hkm_lock lock;
@@ -59,17 +64,14 @@ struct hkm_heap {
     struct hkm_bin *old[2];    /* owner, lock: outgrown bins of the two smaller sizes, for other classes */
     struct hkm_counters count; /* owner writes */
     hkm_word inbox HKM_ALIGNED(64); /* atomic: slabs that others freed blocks of; push by CAS, take all by exchange */
-    struct hkm_bin none;       /* an empty bin for classes without one; its padding holds its only slot, NULL */
 };
+
+/* An empty bin, for classes that have none; its padding holds its only slot, NULL.  Read only. */
+extern const struct hkm_bin hkm_bin_none HKM_HIDDEN;
 _Static_assert(sizeof(struct hkm_bin) >= offsetof(struct hkm_bin, slots) + sizeof(void *), "room for one slot");
 
-/* A heap without blocks, cache or thread: what a thread has before it has a heap.  Read only. */
-extern const struct hkm_heap hkm_heap_empty HKM_HIDDEN;
-
-HKM_INLINE struct hkm_bin *hkm_heap_bin(struct hkm_heap *h, size_t size)
-{
-    return (struct hkm_bin *)(void *)((char *)h + 8 * (size_t)h->at[(size + 15) >> 4]);
-}
+/* A heap whose bins are all empty: what a thread has before it has a heap.  Read only. */
+extern const struct hkm_front hkm_heap_empty HKM_HIDDEN;
 
 struct hkm_heap *hkm_heap_new(void); /* NULL: no memory */
 /* Gives the cache side to a thread, or to nobody (0). */

@@ -7,26 +7,26 @@
  * the default ones, every other form ends in one of these four, and it reaches it by its global name: a program that
  * replaces only `operator new(size_t)` and `operator delete(void *)`, and puts a header of its own before each block,
  * then meets its own operators from the array, the sized and the nothrow forms too.  That way costs one jump.  The
- * nothrow forms compare addresses instead, for they cannot catch what a replaced operator throws. All names are weak,
+ * nothrow forms compare addresses instead, for they cannot catch what a replaced operator throws.  All names are weak,
  * so that such a program also links with the static library.
  *
  * The failing path needs a C++ runtime: the new handler, something that throws std::bad_alloc, and for the nothrow
- * forms something that catches, which C cannot do and the runtime's own nothrow operators do.  They are looked up
- * when needed:
+ * forms something that catches, which C cannot do and the runtime's own nothrow operators do.  They are looked up when
+ * needed:
  *   - weak references: a runtime that was there when the program started, or is linked statically;
  *   - the global scope: one loaded later with RTLD_GLOBAL;
  *   - the libraries known to be runtimes, if loaded: those loaded with RTLD_LOCAL;
- * - the object that called, and what that was linked with: a plugin with a runtime of its own inside. Where two
- * different runtimes are loaded, the first in this order is taken for all callers.  What is found is kept, but for
- * the last; a runtime found by its name is pinned.  The new handler itself is asked for on every round, since it may
- * change.
+ *   - the object that called, and what that was linked with: a plugin with a runtime of its own inside.
+ * Where two different runtimes are loaded, the first in this order is taken for all callers.  What is found is kept,
+ * but for the last; a runtime found by its name is pinned.  The new handler itself is asked for on every round, since
+ * it may change.
  *
  * Limits, where the runtime's code is inside the program.  -static-libstdc++ with -lhakmem works by the weak
- * references, as the linker exports from the program what a shared library asks for, and -static likewise, but
- * neither draws anything out of libstdc++.a: a program that uses nothing else of it says
- * -Wl,-u,_ZSt17__throw_bad_allocv or gets the message of a program without a runtime.  There is nothing there to
- * catch, so the nothrow forms yield NULL without calling the handler.  A program with its own static copy that was
- * not linked with HAKMEM has its own operators too and never comes here, except for malloc.
+ * references, as the linker exports from the program what a shared library asks for, and -static likewise, but neither
+ * draws anything out of libstdc++.a: a program that uses nothing else of it says -Wl,-u,_ZSt17__throw_bad_allocv or
+ * gets the message of a program without a runtime.  Nothing there can catch for us, so the nothrow forms yield NULL
+ * without calling the handler.  A program with a static runtime that was not linked with HAKMEM has that runtime's
+ * operators too and never comes here, except for malloc.
  *
  * Frames here are unwound by exceptions (handlers throw): compiled with -fexceptions.  No locks: a handler may do
  * anything, also allocate.  State: the addresses found, each written once found, always with the same value.

@@ -48,7 +48,7 @@ static void set_heap(struct hkm_heap *h) { hkm_tls.heap = (intptr_t)((uintptr_t)
  * taken from the dead threads at once, though: a new thread may get the address of a dead one. */
 static void after_fork(void)
 {
-    struct hkm_heap *mine = hkm_thread_heap();
+    struct hkm_heap *mine = hkm_thread_own();
     (void)hkm_generation();
     for (struct hkm_heap *h = (struct hkm_heap *)hkm_load(&all); h; h = h->next) {
         if (h == mine || hkm_load(&h->state) != LIVE)
@@ -185,12 +185,12 @@ static HKM_COLD struct hkm_heap *begin_late(void)
     return late;
 }
 
-struct hkm_heap *hkm_thread_own(void) { return hkm_tls.heap ? hkm_thread_heap() : NULL; }
+struct hkm_heap *hkm_thread_own(void) { return hkm_tls.heap ? (struct hkm_heap *)hkm_thread_front() : NULL; }
 
 struct hkm_heap *hkm_thread_begin(void)
 {
     if (likely(hkm_tls.heap))
-        return hkm_thread_heap();
+        return (struct hkm_heap *)hkm_thread_front();
     return hkm_tls.exits == HKM_LATE ? begin_late() : birth();
 }
 

@@ -18,10 +18,9 @@ struct hkm_tls {
 #define HKM_LATE ((uintptr_t)-1)
 extern __thread struct hkm_tls hkm_tls __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-/* Only the fields that the fast path uses may be touched in what this returns: it may be the empty heap. */
-HKM_INLINE struct hkm_heap *hkm_thread_heap(void)
+HKM_INLINE struct hkm_front *hkm_thread_front(void)
 {
-    return (struct hkm_heap *)((uintptr_t)&hkm_heap_empty + (uintptr_t)hkm_tls.heap);
+    return (struct hkm_front *)((uintptr_t)&hkm_heap_empty + (uintptr_t)hkm_tls.heap);
 }
 
 /* For slow paths: the calling thread's heap, made or adopted if need be; NULL when memory is out.  A thread past its last
