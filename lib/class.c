@@ -17,7 +17,7 @@ const struct hkm_class hkm_class[HKM_CLASSES] = {
 
 #define X(size, most)                                                                                   \
     _Static_assert((size) % 16 == 0 && (size) <= HKM_MID_MAX, "a class is a multiple of 16");           \
-    _Static_assert((most) >= 2 && ((size) <= HKM_TINY_MAX || (most) * (size) <= 65536), "cached bytes");
+    _Static_assert((most) >= 2 && (most) * (size) <= ((size) <= HKM_TINY_MAX ? 163840 : 65536), "cached bytes");
 #include "class.def"
 #undef X
 #define X(size, most) +1

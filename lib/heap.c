@@ -18,7 +18,9 @@ const struct hkm_bin hkm_bin_none = { .tag = { .kind = HKM_KIND_NONE } };
 #define NONE ((struct hkm_bin *)(uintptr_t)&hkm_bin_none)
 const struct hkm_front hkm_heap_empty = { .at = { [0 ... HKM_AT - 1] = NONE } };
 
-enum { FIRST_CAP = 6 };
+/* A cache starts with room for 6 blocks, which with the bin's head makes two cache lines, and grows by four times. */
+static const uint16_t caps[HKM_CAPS] = { 6, 30, 126, 510 };
+#define FIRST_CAP caps[0]
 
 static size_t bin_bytes(unsigned cap)
 {
@@ -57,14 +59,16 @@ void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread)
 
 static void *bin_memory(struct hkm_heap *h, size_t bytes)
 {
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < HKM_CAPS; i++) {
         struct hkm_bin *b = h->old[i];
-        if (b && bytes <= bin_bytes(i ? 30 : FIRST_CAP) && bytes > (i ? bin_bytes(FIRST_CAP) : 0)) {
+        if (b && bytes <= bin_bytes(caps[i]) && bytes > bin_bytes(caps[i]) / 4) {
             h->old[i] = b->slots[0];
             return b;
         }
     }
-    if ((size_t)((char *)h + HKM_HEAP_SIZE - h->bump) < bytes)
+    /* The first bin of a class must always find room. */
+    size_t left = (size_t)((char *)h + HKM_HEAP_SIZE - h->bump);
+    if (left < bytes + (bytes > bin_bytes(FIRST_CAP) ? HKM_CLASSES * bin_bytes(FIRST_CAP) : 0))
         return NULL;
     void *p = h->bump;
     h->bump += bytes;
@@ -107,9 +111,12 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
     retag(h->tiny[cls].partial, &b->tag);
     retag(h->tiny[cls].full, &b->tag);
     if (was) {
-        unsigned i = bin_bytes(was->cap) > bin_bytes(FIRST_CAP);
-        was->slots[0] = h->old[i];
-        h->old[i] = was;
+        for (unsigned i = 0; i < HKM_CAPS; i++) {
+            if (was->cap == caps[i]) {
+                was->slots[0] = h->old[i];
+                h->old[i] = was;
+            }
+        }
     }
     return b;
 }

@@ -37,8 +37,8 @@ enum {
     HKM_REMOTE = 64,           /* places of the remote buffer */
     HKM_REMOTE_BYTES = 65536,  /* and the bytes that it may hold up */
     HKM_SPARES = 4,
-    HKM_CACHE_MOST = 256,      /* the largest `most` of class.def */
-    HKM_HEAP_SIZE = 96 << 10,
+    HKM_CAPS = 4,              /* sizes of bins that are outgrown, see heap.c */
+    HKM_HEAP_SIZE = 128 << 10,
 };
 
 /* What malloc's fast path reads, so that the empty heap need be no more than this. */
@@ -61,7 +61,7 @@ struct hkm_heap {
     struct hkm_heap *next_parked; /* threads lock */
     hkm_word state;            /* threads lock; see thread.c */
     char *bump;                /* owner, lock: bins are made from here on */
-    struct hkm_bin *old[2];    /* owner, lock: outgrown bins of the two smaller sizes, for other classes */
+    struct hkm_bin *old[HKM_CAPS]; /* owner, lock: outgrown bins, for other classes */
     struct hkm_counters count; /* owner writes */
     hkm_word inbox HKM_ALIGNED(64); /* atomic: slabs that others freed blocks of; push by CAS, take all by exchange */
 };

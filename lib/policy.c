@@ -34,7 +34,7 @@ unsigned hkm_policy_cache_growth(unsigned cap, unsigned most)
 {
     if (hkm_load(&hkm_option.disable_cache_growth))
         return cap;
-    unsigned next = cap < 30 ? 30 : most; /* with the header, 5 and then up to 33 cache lines */
+    unsigned next = cap * 4 + 6; /* 6, 30, 126, 510 */
     return next < most ? next : most;
 }
 

@@ -93,6 +93,15 @@ unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want)
             continue;
         }
         size_t base = (size_t)w * BITS * size;
+        if (bits == ~(size_t)0 && want - got >= BITS && !paged) { /* all of them: no need to look at each bit */
+            char *p = s->start + base;
+            for (unsigned i = 0; i < BITS; i++)
+                out[got + i] = p + (size_t)i * size;
+            got += BITS;
+            s->free[w] = 0;
+            s->zero &= (uint16_t)~hkm_pages_of(base, base + (size_t)BITS * size);
+            continue;
+        }
         unsigned first = hkm_low_bit(bits), last, before = got;
         do {
             last = hkm_low_bit(bits);
