@@ -64,6 +64,11 @@ _Static_assert(_Generic((size_t)0, unsigned int : 1, default : 0), "size_t is no
 #define NOPLT
 #endif
 
+/* The compiler is to believe that these operators can be replaced, whatever it is told for the rest of the library. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("semantic-interposition")
+#endif
+
 /* Exports the static function `own` as the operator `symbol`, and declares `name`: the operator of that symbol which
  * the whole program uses, ours or its replacement. */
 #define OPERATOR(name, symbol, own) \

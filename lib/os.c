@@ -26,11 +26,14 @@ struct hkm_os hkm_os;
 
 void hkm_os_init(void)
 {
+    if (likely(hkm_load_acq(&hkm_os.page)))
+        return;
     size_t page = getauxval(AT_PAGESZ);
     if (!page)
         page = 4096;
-    hkm_os.page_bits = hkm_low_bit(page);
-    hkm_os.page = page;
+    hkm_check(page <= 65536); /* a slot is a number of pages */
+    hkm_store(&hkm_os.page_bits, hkm_low_bit(page));
+    hkm_store_rel(&hkm_os.page, page); /* pairs with the acquire above */
 }
 
 static void *map(void *addr, size_t size, int prot, int flags)

@@ -9,15 +9,16 @@
 #ifndef HKM_OS_H
 #define HKM_OS_H
 
+#include "atomic.h"
 #include "base.h"
 
 struct hkm_os {
-    size_t page;       /* bytes; const after hkm_os_init */
-    unsigned page_bits;
+    hkm_word page;      /* bytes; const after hkm_os_init */
+    hkm_word page_bits;
 };
 extern struct hkm_os hkm_os HKM_HIDDEN;
 
-void hkm_os_init(void); /* may run more than once, also at the same time: it stores the same values again */
+void hkm_os_init(void); /* may run more than once, also at the same time */
 
 /* Memory.  Sizes and addresses are multiples of the page. */
 void *hkm_os_map(size_t size);                     /* zeroed, readable and writable; NULL when the kernel refuses */

@@ -29,7 +29,7 @@ extern "C" {
 #else
 #define HAK_ATTR(x)
 #endif
-#define HAK_API HAK_ATTR((visibility("default")))
+#define HAK_API HAK_ATTR((__visibility__("default")))
 #ifdef __cplusplus
 #define HAK_NOEXCEPT throw()
 #if __cplusplus >= 201103L
@@ -47,16 +47,16 @@ HAK_API const char *hak_version(void) HAK_NOEXCEPT;
  * also in a program whose malloc is another allocator's.  Give such a block back by hak_free (or by free, where
  * free is HAKMEM's).  hak_free takes NULL. */
 HAK_API void hak_free(void *ptr) HAK_NOEXCEPT;
-HAK_API void *hak_malloc(size_t size) HAK_NOEXCEPT HAK_ATTR((malloc, alloc_size(1), warn_unused_result));
+HAK_API void *hak_malloc(size_t size) HAK_NOEXCEPT HAK_ATTR((__malloc__, __alloc_size__(1), __warn_unused_result__));
 HAK_API void *hak_calloc(size_t count, size_t size) HAK_NOEXCEPT
-    HAK_ATTR((malloc, alloc_size(1, 2), warn_unused_result));
-HAK_API void *hak_realloc(void *ptr, size_t size) HAK_NOEXCEPT HAK_ATTR((alloc_size(2), warn_unused_result));
+    HAK_ATTR((__malloc__, __alloc_size__(1, 2), __warn_unused_result__));
+HAK_API void *hak_realloc(void *ptr, size_t size) HAK_NOEXCEPT HAK_ATTR((__alloc_size__(2), __warn_unused_result__));
 HAK_API void *hak_reallocarray(void *ptr, size_t count, size_t size) HAK_NOEXCEPT
-    HAK_ATTR((alloc_size(2, 3), warn_unused_result));
+    HAK_ATTR((__alloc_size__(2, 3), __warn_unused_result__));
 HAK_API void *hak_aligned_alloc(size_t alignment, size_t size) HAK_NOEXCEPT
-    HAK_ATTR((malloc, alloc_align(1), alloc_size(2), warn_unused_result));
+    HAK_ATTR((__malloc__, __alloc_align__(1), __alloc_size__(2), __warn_unused_result__));
 HAK_API int hak_posix_memalign(void **result, size_t alignment, size_t size) HAK_NOEXCEPT
-    HAK_ATTR((warn_unused_result));
+    HAK_ATTR((__warn_unused_result__));
 HAK_API size_t hak_malloc_usable_size(void *ptr) HAK_NOEXCEPT;
 
 /* C23's sized frees.  The size and the alignment are hints: a wrong one is never harmful. */
@@ -70,7 +70,7 @@ HAK_API void hak_free_aligned_sized(void *ptr, size_t alignment, size_t size) HA
  * allocation function; size and site are hints, and 0 and NULL mean "unknown".  Errors are malloc's: NULL and ENOMEM.
  * hak_alloc_cs and hak_free_cs take the site by themselves. */
 HAK_API void *hak_alloc_at(size_t size, const void *site) HAK_NOEXCEPT
-    HAK_ATTR((malloc, alloc_size(1), warn_unused_result));
+    HAK_ATTR((__malloc__, __alloc_size__(1), __warn_unused_result__));
 HAK_API void hak_free_at(void *ptr, size_t size, const void *site) HAK_NOEXCEPT;
 #define hak_alloc_cs(size) hak_alloc_at((size), NULL)
 #define hak_free_cs(ptr, size) hak_free_at((ptr), (size), NULL)

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * test_os.c: system calls that leave errno alone, messages of one line, and the helpers of base.h.
+ */
+#include "unit.h"
+
+START_TEST(bits_and_rounding)
+{
+    ck_assert_uint_eq(hkm_round_up(0, 16), 0);
+    ck_assert_uint_eq(hkm_round_up(1, 16), 16);
+    ck_assert_uint_eq(hkm_round_up(16, 16), 16);
+    ck_assert_uint_eq(hkm_round_up(17, 16), 32);
+    ck_assert(!hkm_is_pow2(0) && hkm_is_pow2(1) && !hkm_is_pow2(3) && hkm_is_pow2(SIZE_MAX / 2 + 1));
+    for (unsigned i = 0; i < 8 * sizeof(size_t); i++) {
+        size_t bit = (size_t)1 << i;
+        ck_assert_uint_eq(hkm_low_bit(bit), i);
+        ck_assert_uint_eq(hkm_high_bit(bit), i);
+        ck_assert_uint_eq(hkm_low_bit(~(bit - 1)), i);
+        ck_assert_uint_eq(hkm_high_bit(bit | (bit - 1)), i);
+        ck_assert_uint_eq(hkm_popcount(bit - 1), i);
+    }
+}
+END_TEST
+
+START_TEST(init_reads_the_page_size)
+{
+    hkm_os_init();
+    ck_assert_uint_eq(hkm_os.page, (size_t)sysconf(_SC_PAGESIZE));
+    ck_assert_uint_eq((size_t)1 << hkm_os.page_bits, hkm_os.page);
+    struct hkm_os before = hkm_os;
+    hkm_os_init();
+    ck_assert_uint_eq(hkm_os.page, before.page);
+    ck_assert_uint_eq(hkm_os.page_bits, before.page_bits);
+}
+END_TEST
+
+START_TEST(map_gives_zeroed_memory)
+{
+    hkm_os_init();
+    size_t size = 5 * hkm_os.page;
+    errno = 77;
+    char *p = hkm_os_map(size);
+    ck_assert_ptr_nonnull(p);
+    ck_assert(all_zero(p, size));
+    memset(p, 1, size);
+    hkm_os_unmap(p, size);
+    ck_assert_int_eq(errno, 77);
+    ck_assert(!unit_readable(p));
+    ck_assert_ptr_null(hkm_os_map(SIZE_MAX / 2 & ~(hkm_os.page - 1)));
+    errno = 77;
+    ck_assert_ptr_null(hkm_os_map_none(SIZE_MAX & ~(hkm_os.page - 1)));
+    ck_assert_int_eq(errno, 77);
+}
+END_TEST
+
+START_TEST(map_none_and_allow)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    char *p = hkm_os_map_none(3 * page);
+    ck_assert_ptr_nonnull(p);
+    ck_assert(!unit_readable(p) && !unit_readable(p + 2 * page));
+    ck_assert(hkm_os_allow(p + page, page));
+    ck_assert(!unit_readable(p + page - 1) && unit_readable(p + page) && !unit_readable(p + 2 * page));
+    p[page] = 1;
+    hkm_os_unmap(p, 3 * page);
+    errno = 77;
+    ck_assert(!hkm_os_allow(p, page));
+    ck_assert_int_eq(errno, 77);
+}
+END_TEST
+
+START_TEST(map_at_takes_nothing_from_others)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    char *p = hkm_os_map(3 * page);
+    memset(p, 7, 3 * page);
+    errno = 77;
+    ck_assert_int_eq(hkm_os_map_at(p + page, page), HKM_TAKEN);
+    hkm_os_unmap(p + 2 * page, page);
+    ck_assert_int_eq(hkm_os_map_at(p + page, 2 * page), HKM_TAKEN); /* half of it is taken */
+    ck_assert(!unit_readable(p + 2 * page));
+    ck_assert(all_bytes(p, 2 * page, 7));
+    ck_assert_int_eq(hkm_os_map_at(p + 2 * page, page), HKM_MAPPED);
+    ck_assert(all_zero(p + 2 * page, page));
+    ck_assert_int_eq(errno, 77);
+}
+END_TEST
+
+static void map_beyond_the_limit(void *arg)
+{
+    (void)arg;
+    char *hole = hkm_os_map_none(64 * MIB);
+    hkm_os_unmap(hole, 64 * MIB);
+    unit_limit(16 * MIB);
+    errno = 77;
+    CHILD(hkm_os_map_at(hole, 64 * MIB) == HKM_NO_MEMORY);
+    CHILD(hkm_os_map(64 * MIB) == NULL);
+    CHILD(hkm_os_map_none(64 * MIB) == NULL);
+    CHILD(errno == 77);
+    CHILD(hkm_os_map_at(hole, MIB) == HKM_MAPPED);
+}
+
+START_TEST(map_says_when_memory_is_out)
+{
+    hkm_os_init();
+    if (!SANITIZED)
+        unit_passes(map_beyond_the_limit, NULL);
+}
+END_TEST
+
+START_TEST(purge_leaves_zeros)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    char *p = hkm_os_map(4 * page);
+    hkm_os_no_huge(p, 4 * page);
+    memset(p, 7, 4 * page);
+    ck_assert(hkm_os_purge(p + page, 2 * page));
+    ck_assert(all_bytes(p, page, 7) && all_zero(p + page, 2 * page) && all_bytes(p + 3 * page, page, 7));
+    hkm_os_unmap(p, 4 * page);
+    errno = 77;
+    ck_assert(!hkm_os_purge(p, page));
+    hkm_os_no_huge(p, page);
+    ck_assert_int_eq(errno, 77);
+}
+END_TEST
+
+START_TEST(resize_keeps_the_contents)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    char *p = hkm_os_map(4 * page);
+    pattern_fill(p, 4 * page, 1);
+    char *q = hkm_os_resize(p, 4 * page, 2 * page, true);
+    ck_assert_ptr_eq(q, p);
+    ck_assert(pattern_holds(p, 2 * page, 1) && !unit_readable(p + 2 * page));
+    unit_stranger(p + 2 * page, page, PROT_NONE);
+    errno = 77;
+    ck_assert_ptr_null(hkm_os_resize(p, 2 * page, 3 * page, false));
+    ck_assert_int_eq(errno, 77);
+    ck_assert(pattern_holds(p, 2 * page, 1));
+    q = hkm_os_resize(p, 2 * page, 1000 * page, true);
+    ck_assert_ptr_nonnull(q);
+    ck_assert_ptr_ne(q, p);
+    ck_assert(pattern_holds(q, 2 * page, 1) && all_zero(q + 2 * page, 998 * page) && !unit_readable(p));
+}
+END_TEST
+
+static void sees_zeros(void *arg)
+{
+    char *p = arg;
+    CHILD(all_zero(p, hkm_os.page));
+    CHILD(all_bytes(p + hkm_os.page, hkm_os.page, 7));
+}
+
+START_TEST(wipe_on_fork)
+{
+    hkm_os_init();
+    char *p = hkm_os_map(2 * hkm_os.page);
+    memset(p, 7, 2 * hkm_os.page);
+    if (!hkm_os_wipe_on_fork(p, hkm_os.page))
+        return; /* before Linux 4.14 */
+    unit_passes(sees_zeros, p);
+    ck_assert(all_bytes(p, 2 * hkm_os.page, 7));
+}
+END_TEST
+
+static uint32_t word;
+
+static void *wait_for_change(void *arg)
+{
+    while (__atomic_load_n(&word, __ATOMIC_SEQ_CST) == 1)
+        hkm_os_wait(&word, 1);
+    return arg;
+}
+
+START_TEST(wait_and_wake)
+{
+    word = 1;
+    hkm_os_wait(&word, 2); /* returns at once */
+    pthread_t thread = unit_start(wait_for_change, &word);
+    usleep(10000);
+    errno = 77;
+    __atomic_store_n(&word, 2, __ATOMIC_SEQ_CST);
+    hkm_os_wake(&word);
+    ck_assert_int_eq(errno, 77);
+    ck_assert_ptr_eq(unit_join(thread), &word);
+    hkm_os_pause();
+}
+END_TEST
+
+static int forked;
+static void count_fork(void) { forked++; }
+static void was_told(void *arg)
+{
+    (void)arg;
+    CHILD(forked == 1);
+}
+
+START_TEST(at_fork_child)
+{
+    ck_assert(hkm_os_at_fork_child(count_fork));
+    unit_passes(was_told, NULL);
+    ck_assert_int_eq(forked, 0);
+}
+END_TEST
+
+static void *tell_thread(void *arg)
+{
+    *(uintptr_t *)arg = hkm_os_thread();
+    return (void *)hkm_os_thread();
+}
+
+START_TEST(threads_are_told_apart)
+{
+    uintptr_t mine = hkm_os_thread(), other = 0;
+    ck_assert(mine != 0);
+    ck_assert(mine == hkm_os_thread());
+    void *again = unit_join(unit_start(tell_thread, &other));
+    ck_assert(other != 0 && other != mine && other == (uintptr_t)again);
+    ck_assert(mine == (uintptr_t)pthread_self()); /* so it is in the C libraries that this library is for */
+}
+END_TEST
+
+extern char **environ;
+
+START_TEST(environment)
+{
+    char *few[] = { (char *)"UNIT_ONE=1", (char *)"UNITY=", NULL }, *none[] = { NULL };
+    environ = few;
+    ck_assert(hkm_os_env_ready());
+    ck_assert_str_eq(hkm_os_getenv("UNIT_ONE"), "1");
+    ck_assert_str_eq(hkm_os_getenv("UNITY"), "");
+    ck_assert_ptr_null(hkm_os_getenv("UNIT"));
+    ck_assert(hkm_os_has_env("UNIT_") && hkm_os_has_env("UNITY=") && !hkm_os_has_env("UNIT_T") && !hkm_os_has_env("NIT"));
+    environ = none;
+    ck_assert(hkm_os_env_ready() && !hkm_os_has_env("UNIT"));
+    environ = NULL;
+    ck_assert(!hkm_os_env_ready() && !hkm_os_has_env("UNIT"));
+    ck_assert_ptr_null(hkm_os_getenv("UNIT_ONE"));
+    ck_assert_uint_eq(hkm_os_pid(), (unsigned long)getpid());
+}
+END_TEST
+
+START_TEST(messages)
+{
+    struct hkm_msg m = { 0 };
+    hkm_msg_str(&m, "a ");
+    hkm_msg_dec(&m, 0);
+    hkm_msg_str(&m, "");
+    hkm_msg_str(&m, " ");
+    hkm_msg_dec(&m, ~0ull);
+    hkm_msg_str(&m, " ");
+    hkm_msg_hex(&m, 0);
+    hkm_msg_str(&m, " ");
+    hkm_msg_hex(&m, 0x90abcdef);
+    static const char want[] = "a 0 18446744073709551615 0x0 0x90abcdef";
+    ck_assert_uint_eq(m.len, sizeof want - 1);
+    ck_assert_mem_eq(m.text, want, sizeof want - 1);
+    for (int i = 0; i < 300; i++)
+        hkm_msg_str(&m, "xy");
+    ck_assert_uint_eq(m.len, sizeof m.text);
+    hkm_msg_dec(&m, 1);
+    hkm_msg_hex(&m, 1);
+    ck_assert_uint_eq(m.len, sizeof m.text);
+}
+END_TEST
+
+START_TEST(write_writes_all)
+{
+    int ends[2];
+    char got[8];
+    ck_assert_int_eq(pipe(ends), 0);
+    errno = 77;
+    ck_assert_int_eq(hkm_os_write(ends[1], "hello", 5), 0);
+    ck_assert_int_eq(hkm_os_write(ends[1], "", 0), 0);
+    ck_assert_int_eq(errno, 77);
+    ck_assert_int_eq((int)read(ends[0], got, sizeof got), 5);
+    ck_assert_mem_eq(got, "hello", 5);
+    errno = 77;
+    ck_assert_int_eq(hkm_os_write(-1, "x", 1), EBADF);
+    ck_assert_int_eq(errno, 77);
+}
+END_TEST
+
+static void warn(void *arg)
+{
+    struct hkm_msg m = { 0 };
+    hkm_msg_str(&m, arg);
+    errno = 77;
+    hkm_os_warn(&m);
+    CHILD(errno == 77);
+}
+
+START_TEST(warnings_are_one_line)
+{
+    char two_words[] = "two words", many[400];
+    struct unit_child c = unit_child(warn, two_words);
+    ck_assert_int_eq(c.code, 0);
+    ck_assert_str_eq(c.text, "hakmem: two words\n");
+    memset(many, 'x', sizeof many - 1);
+    many[sizeof many - 1] = 0;
+    c = unit_child(warn, many);
+    ck_assert_int_eq(c.code, 0);
+    ck_assert_uint_eq(c.len, sizeof((struct hkm_msg *)0)->text);
+    ck_assert_mem_eq(c.text, "hakmem: xxxx", 12);
+    ck_assert_str_eq(c.text + c.len - 3, "xx\n");
+}
+END_TEST
+
+static void panic(void *arg) { hkm_os_panic(arg); }
+static void bad_pointer(void *arg) { hkm_os_bad_pointer("free", "misaligned pointer", arg); }
+static void check(void *arg) { hkm_check(arg != NULL); }
+static void assertion(void *arg) { hkm_assert(arg != NULL); }
+
+START_TEST(the_end_is_announced)
+{
+    char what[] = "it broke";
+    unit_aborts(panic, what, "hakmem: it broke\n");
+    unit_aborts(bad_pointer, (void *)0x7f0012345671, "hakmem: free(): misaligned pointer: 0x7f0012345671\n");
+    unit_aborts(check, NULL, "hakmem: internal check: arg != NULL\n");
+    unit_passes(check, what);
+    if (HKM_DEBUG)
+        unit_aborts(assertion, NULL, "hakmem: assertion: arg != NULL\n");
+    else
+        unit_passes(assertion, NULL);
+}
+END_TEST
+
+UNIT_MAIN("os", CK_FORK, bits_and_rounding, init_reads_the_page_size, map_gives_zeroed_memory, map_none_and_allow,
+          map_at_takes_nothing_from_others, map_says_when_memory_is_out, purge_leaves_zeros, resize_keeps_the_contents,
+          wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, messages, write_writes_all,
+          warnings_are_one_line, the_end_is_announced)

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * test_policy.c: what the slow paths are told stays within what they can do.
+ */
+#include "policy.h"
+#include "class.h"
+#include "heap.h"
+#include "option.h"
+#include "unit.h"
+
+START_TEST(growth)
+{
+    size_t last = 0;
+    for (size_t mapped = 0; mapped < 64 * GIB; mapped = mapped * 5 / 4 + HKM_SUPERSLAB_SIZE) {
+        mapped &= ~(size_t)(HKM_SLOT_SIZE - 1);
+        for (size_t need = HKM_SLOT_SIZE; need <= 256 * MIB; need = need * 2 + HKM_SLOT_SIZE) {
+            size_t step = hkm_policy_growth(mapped, need);
+            ck_assert_uint_ge(step, need);
+            ck_assert_uint_ge(step, HKM_SUPERSLAB_SIZE);
+            ck_assert_uint_eq(step % HKM_SUPERSLAB_SIZE, 0);
+            /* Never much more than is there, or is asked for. */
+            size_t most = mapped / 8 + HKM_SUPERSLAB_SIZE;
+            if (most > 64 * MIB)
+                most = 64 * MIB;
+            ck_assert_uint_le(step, most > need + HKM_SUPERSLAB_SIZE ? most : need + HKM_SUPERSLAB_SIZE);
+        }
+        size_t step = hkm_policy_growth(mapped, HKM_SLOT_SIZE);
+        ck_assert_uint_ge(step, last);
+        last = step;
+    }
+    ck_assert_uint_eq(last, 64 * MIB);
+}
+END_TEST
+
+START_TEST(growth_without_superslabs)
+{
+    hkm_store(&hkm_option.tiny_use_superslab, 0);
+    ck_assert_uint_eq(hkm_policy_growth(0, HKM_SLOT_SIZE), HKM_SLOT_SIZE);
+    ck_assert_uint_eq(hkm_policy_growth(8 * GIB, 3 * HKM_SLOT_SIZE), 3 * HKM_SLOT_SIZE);
+    ck_assert_uint_eq(hkm_policy_slots(8 * GIB), 1);
+}
+END_TEST
+
+START_TEST(dirty_limit)
+{
+    ck_assert_uint_eq(hkm_policy_dirty_limit(0), 4 * MIB);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(MIB), 4 * MIB);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(100 * GIB), 12 * GIB);
+    ck_assert_uint_ge(hkm_policy_dirty_limit(SIZE_MAX / 100), 4 * MIB);
+    hkm_store(&hkm_option.dirty_kb, 0);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(0), 0);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(1000), 120);
+    hkm_store(&hkm_option.dirty_percent, 0);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(100 * GIB), 0);
+    hkm_store(&hkm_option.dirty_percent, 1000);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(1000), 10000);
+    hkm_store(&hkm_option.dirty_kb, 1 << 30);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(0), (size_t)1 << 40);
+    hkm_store(&hkm_option.disable_purge, 1);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(0), SIZE_MAX);
+}
+END_TEST
+
+START_TEST(caches_grow_to_their_most)
+{
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        unsigned most = hkm_class[c].most, cap = most < 6 ? most : 6, steps = 0;
+        while (cap < most) {
+            unsigned next = hkm_policy_cache_growth(cap, most);
+            ck_assert_uint_gt(next, cap);
+            ck_assert_uint_le(next, most);
+            cap = next;
+            steps++;
+        }
+        ck_assert_uint_le(steps, 2); /* heap.c recycles the bins of two sizes */
+        ck_assert_uint_eq(hkm_policy_cache_growth(cap, most), most);
+    }
+    hkm_store(&hkm_option.disable_cache_growth, 1);
+    ck_assert_uint_eq(hkm_policy_cache_growth(6, 256), 6);
+}
+END_TEST
+
+START_TEST(refill_and_flush)
+{
+    for (unsigned cap = 2; cap <= HKM_CACHE_MOST; cap++) {
+        unsigned in = hkm_policy_refill(cap), out = hkm_policy_flush(cap);
+        ck_assert(in >= 1 && in < cap); /* one place stays free, so that a push needs no test before it */
+        ck_assert(out >= 1 && out <= cap);
+    }
+}
+END_TEST
+
+START_TEST(slots)
+{
+    for (size_t mapped = 0; mapped < 64 * GIB; mapped = mapped * 2 + HKM_SLOT_SIZE) {
+        unsigned n = hkm_policy_slots(mapped);
+        ck_assert(n >= 1 && n <= HKM_SPARES); /* one to use, the others become spares */
+    }
+    ck_assert_uint_eq(hkm_policy_slots(0), 1); /* a small process stays small */
+}
+END_TEST
+
+START_TEST(big)
+{
+    ck_assert_uint_eq(hkm_policy_big(), 32 * MIB);
+    hkm_store(&hkm_option.big_kb, 1024);
+    ck_assert_uint_eq(hkm_policy_big(), MIB);
+    hkm_store(&hkm_option.disable_big_mappings, 1);
+    ck_assert_uint_eq(hkm_policy_big(), SIZE_MAX);
+}
+END_TEST
+
+UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, caches_grow_to_their_most, refill_and_flush,
+          slots, big)
