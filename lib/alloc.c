@@ -20,6 +20,7 @@
 #include <string.h>
 
 extern void *__libc_malloc(size_t) __attribute__((weak));
+extern void *__libc_memalign(size_t, size_t) __attribute__((weak));
 extern void __libc_free(void *) __attribute__((weak));
 extern void *__libc_realloc(void *, size_t) __attribute__((weak));
 #pragma weak dlsym
@@ -39,6 +40,22 @@ static HKM_COLD __attribute__((noreturn)) void bad(const char *function, const v
     hkm_os_bad_pointer(function, (uintptr_t)p & 15 ? "misaligned pointer" : "interior pointer", p);
 }
 
+/* p lies in a slot that holds no block now.  If it would be one by what the slot was last, it probably was. */
+static HKM_COLD __attribute__((noreturn)) void never_or_no_more(const struct hkm_slab *s, const char *function,
+                                                                const void *p)
+{
+    bool was = s->run ? p == s->start : s->magic && hkm_class_starts(s->magic, (uintptr_t)p);
+    hkm_os_bad_pointer(function, (uintptr_t)p & 15 ? "misaligned pointer" : was ? "double free" : "invalid pointer", p);
+}
+
+static void check_nursery(enum hkm_nursery_state state, const char *function, const void *p)
+{
+    if (unlikely(state == HKM_NURSERY_INTERIOR || (uintptr_t)p & 15))
+        bad(function, p);
+    if (unlikely(state == HKM_NURSERY_FREE))
+        hkm_os_bad_pointer(function, "double free", p);
+}
+
 /* Aborts, in the name of `function`, when p lies in our memory but is not the start of a block. */
 static struct place locate(const void *p, const char *function)
 {
@@ -51,13 +68,15 @@ static struct place locate(const void *p, const char *function)
         case HKM_KIND_SLAB:
             if (unlikely(!hkm_class_starts(s->magic, (uintptr_t)p)))
                 bad(function, p);
+            if (unlikely((size_t)((const char *)p - s->start) >= (size_t)s->blocks * s->size))
+                hkm_os_bad_pointer(function, "invalid pointer", p);
             at.kind = SLAB;
             at.slab = s;
             at.bytes = s->size;
             return at;
         case HKM_KIND_NURSERY:
             at.kind = NURSERY;
-            at.bytes = hkm_nursery_size(p); /* 0: not a block */
+            check_nursery(hkm_nursery_look(p, &at.bytes), function, p);
             return at;
         case HKM_KIND_RUN:
             if (unlikely(p != s->start))
@@ -69,7 +88,7 @@ static struct place locate(const void *p, const char *function)
         case HKM_KIND_REST:
             bad(function, p);
         case HKM_KIND_NONE:
-            hkm_os_bad_pointer(function, (uintptr_t)p & 15 ? "misaligned pointer" : "invalid pointer", p);
+            never_or_no_more(s, function, p);
         default:
             break; /* a stranger's */
         }
@@ -79,6 +98,8 @@ static struct place locate(const void *p, const char *function)
         at.kind = BIG;
     else if (unlikely(hkm_big_around(p) != NULL))
         bad(function, p);
+    else if (unlikely(hkm_big_was(p)))
+        hkm_os_bad_pointer(function, "double free", p);
     return at;
 }
 
@@ -190,9 +211,40 @@ void *hkm_alloc_aligned(size_t alignment, size_t size)
         return hkm_alloc(size, NULL);
     if (unlikely(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
         return out_of_memory();
+    if (unlikely(size <= HKM_TINY_MAX && !hkm_load(&hkm_option.wrap_tiny)) && &__libc_memalign)
+        return __libc_memalign(alignment, size);
     unsigned cls = hkm_class_aligned(alignment, size);
     void *p = cls < HKM_CLASSES ? unflag(take_class(cls, 0)) : take_large(size ? size : 1, alignment, false, NULL);
     return p ? p : out_of_memory();
+}
+
+/* glibc rounds an alignment that is not a power of two up to one, and refuses what would overflow doing so. */
+void *hkm_alloc_rounded(size_t alignment, size_t size)
+{
+    if (!hkm_is_pow2(alignment)) {
+        if (alignment > SIZE_MAX / 2 + 1) {
+            errno = EINVAL;
+            return NULL;
+        }
+        size_t up = 16;
+        while (up < alignment)
+            up <<= 1;
+        alignment = up;
+    }
+    return hkm_alloc_aligned(alignment, size);
+}
+
+int hkm_alloc_checked(void **result, size_t alignment, size_t size)
+{
+    if (alignment % sizeof(void *) || !hkm_is_pow2(alignment))
+        return EINVAL;
+    int saved = errno;
+    void *p = hkm_alloc_aligned(alignment, size);
+    errno = saved;
+    if (!p)
+        return ENOMEM;
+    *result = p;
+    return 0;
 }
 
 /* ---- free ------------------------------------------------------------------------------------------------------- */
@@ -228,14 +280,9 @@ static void give_nursery(void *p)
     struct hkm_heap *h = hkm_thread_own();
     if (HKM_STATS && h)
         hkm_count(&h->count.frees, 1);
-    switch (hkm_nursery_free(p)) {
-    case HKM_NURSERY_OK:
-        break;
-    case HKM_NURSERY_INTERIOR:
-        bad("free", p);
-    case HKM_NURSERY_FREE:
-        hkm_os_bad_pointer("free", "double free", p);
-    }
+    if (h && h->next) /* the nursery's blocks are the first heap's */
+        hkm_count(&h->count.remote_frees, 1);
+    check_nursery(hkm_nursery_free(p), "free", p);
 }
 
 static void give(void *p)
@@ -285,6 +332,14 @@ static void *move(void *p, size_t old, size_t size, const void *site)
     return q;
 }
 
+/* The block is the one that this thread freed last of its class. */
+static bool just_freed(const struct hkm_slab *s, const void *p)
+{
+    struct hkm_heap *h = hkm_thread_own();
+    const struct hkm_bin *b = h && hkm_load(&s->owner) == (size_t)h ? h->bin[s->cls] : NULL;
+    return b && b->slots[b->room] == p;
+}
+
 void *hkm_alloc_resize(void *p, size_t size, const void *site)
 {
     if (!p)
@@ -294,8 +349,8 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
         return NULL;
     }
     struct place at = locate(p, "realloc");
-    if (HKM_HARDENED && at.kind == SLAB && !hkm_slab_is_live(at.slab, p))
-        hkm_os_bad_pointer("realloc", "block is not in use", p);
+    if (at.kind == SLAB && (HKM_HARDENED ? !hkm_slab_is_live(at.slab, p) : just_freed(at.slab, p)))
+        hkm_os_bad_pointer("realloc", "double free", p);
     if (at.kind == NOWHERE) {
         if (!&__libc_realloc)
             hkm_os_bad_pointer("realloc", "not a block of this allocator", p);
@@ -309,8 +364,6 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
             return p;
         break;
     case NURSERY:
-        if (unlikely(!at.bytes))
-            bad("realloc", p);
         if (size >= at.bytes / 2 && hkm_nursery_resize(p, size))
             return p;
         break;
@@ -330,13 +383,19 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
     return move(p, at.bytes, size, site);
 }
 
+void *hkm_alloc_array(void *p, size_t count, size_t size, const void *site)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return out_of_memory();
+    return hkm_alloc_resize(p, bytes, site);
+}
+
 size_t hkm_alloc_usable(const void *p)
 {
     if (!p)
         return 0;
     struct place at = locate(p, "malloc_usable_size");
-    if (at.kind == NURSERY && !at.bytes)
-        bad("malloc_usable_size", p);
     if (at.kind != NOWHERE)
         return at.bytes;
     /* Only the C library knows the size of its own. */

@@ -69,6 +69,9 @@ HKM_INLINE void hkm_free_fast(void *p)
 void *hkm_alloc(size_t size, const void *site);
 void *hkm_alloc_zeroed(size_t count, size_t size, const void *site);
 void *hkm_alloc_aligned(size_t alignment, size_t size); /* alignment: 2^k */
+void *hkm_alloc_rounded(size_t alignment, size_t size); /* as memalign: any alignment, rounded up to 2^k */
+int hkm_alloc_checked(void **result, size_t alignment, size_t size); /* as posix_memalign */
+void *hkm_alloc_array(void *p, size_t count, size_t size, const void *site); /* as reallocarray */
 void *hkm_alloc_resize(void *p, size_t size, const void *site);
 size_t hkm_alloc_usable(const void *p); /* aborts when p is not a block; NULL: 0 */
 

@@ -20,34 +20,17 @@ void *hak_realloc(void *p, size_t size) { return hkm_alloc_resize(p, size, SITE)
 
 void *hak_reallocarray(void *p, size_t count, size_t size)
 {
-    size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return hkm_alloc_resize(p, bytes, SITE);
+    return hkm_alloc_array(p, count, size, SITE);
 }
 
 void *hak_aligned_alloc(size_t alignment, size_t size)
 {
-    if (!hkm_is_pow2(alignment)) {
-        errno = EINVAL;
-        return NULL;
-    }
-    return hkm_alloc_aligned(alignment, size);
+    return hkm_alloc_rounded(alignment, size);
 }
 
 int hak_posix_memalign(void **result, size_t alignment, size_t size)
 {
-    if (alignment % sizeof(void *) || !hkm_is_pow2(alignment))
-        return EINVAL;
-    int saved = errno;
-    void *p = hkm_alloc_aligned(alignment, size);
-    errno = saved;
-    if (!p)
-        return ENOMEM;
-    *result = p;
-    return 0;
+    return hkm_alloc_checked(result, alignment, size);
 }
 
 size_t hak_malloc_usable_size(void *p) { return hkm_alloc_usable(p); }

@@ -14,71 +14,94 @@ struct entry {
     size_t bytes;
 };
 
+struct table {
+    size_t places, count;
+    struct entry at[];
+};
+
+enum { FREED = 16 };
+
 static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_BIG);
-static struct entry *table; /* under lock, like all below */
-static size_t places, count;
+static struct table *table;     /* under lock, like all below; replaced by one store, so a fork finds it whole */
+static uintptr_t freed[FREED];  /* the blocks freed last, to tell a double free from a foreign pointer */
+static unsigned next_freed;
 static hkm_word total; /* bytes; read without the lock */
 static hkm_word some;  /* not 0 while there may be entries: lets a foreign pointer pass without the lock */
 
 size_t hkm_big_bytes(void) { return hkm_load(&total); }
 
-static size_t home(uintptr_t p) { return (size_t)((p >> hkm_os.page_bits) * (uintptr_t)0x9e3779b97f4a7c15ull >> 7) & (places - 1); }
+static size_t home_in(uintptr_t p, size_t places)
+{
+    return (size_t)((p >> hkm_os.page_bits) * (uintptr_t)0x9e3779b97f4a7c15ull >> 7) & (places - 1);
+}
+
+static size_t home(uintptr_t p) { return home_in(p, table->places); }
+
+static size_t next(size_t i) { return (i + 1) & (table->places - 1); }
 
 static struct entry *find(uintptr_t p)
 {
     if (!table)
         return NULL;
-    for (size_t i = home(p); table[i].start; i = (i + 1) & (places - 1))
-        if (table[i].start == p)
-            return &table[i];
+    for (size_t i = home(p); table->at[i].start; i = next(i))
+        if (table->at[i].start == p)
+            return &table->at[i];
     return NULL;
 }
 
 static void put(uintptr_t start, size_t bytes)
 {
     size_t i = home(start);
-    while (table[i].start)
-        i = (i + 1) & (places - 1);
-    table[i].bytes = bytes;
-    table[i].start = start;
-    count++;
+    while (table->at[i].start)
+        i = next(i);
+    table->at[i].bytes = bytes;
+    table->at[i].start = start;
+    table->count++;
 }
 
 static void take_out(struct entry *e)
 {
-    size_t hole = (size_t)(e - table), i = hole;
-    for (;;) {
-        i = (i + 1) & (places - 1);
-        if (!table[i].start)
-            break;
+    size_t hole = (size_t)(e - table->at), mask = table->places - 1;
+    for (size_t i = next(hole); table->at[i].start; i = next(i)) {
         /* An entry may move up unless its home lies behind the hole. */
-        if (((i - home(table[i].start)) & (places - 1)) >= ((i - hole) & (places - 1))) {
-            table[hole] = table[i];
+        if (((i - home(table->at[i].start)) & mask) >= ((i - hole) & mask)) {
+            table->at[hole] = table->at[i];
             hole = i;
         }
     }
-    table[hole].start = 0;
-    count--;
+    table->at[hole].start = 0;
+    table->count--;
+}
+
+static size_t table_bytes(size_t places)
+{
+    return hkm_round_up(sizeof *table + places * sizeof table->at[0], hkm_os.page);
 }
 
 static bool make_room(void)
 {
-    if (table && count * 2 < places)
+    if (table && table->count * 2 < table->places)
         return true;
-    size_t old = places, more = old ? old * 2 : hkm_os.page / sizeof *table;
-    struct entry *was = table, *t = hkm_os_map(hkm_round_up(more * sizeof *t, hkm_os.page));
-    if (!t)
-        return table && count + 1 < places;
-    hkm_meta_note(hkm_round_up(more * sizeof *t, hkm_os.page));
-    places = more;
-    table = t;
-    count = 0;
-    for (size_t i = 0; i < old; i++)
-        if (was[i].start)
-            put(was[i].start, was[i].bytes);
+    struct table *was = table, *now;
+    size_t places = was ? was->places * 2 : 128;
+    now = hkm_os_map(table_bytes(places));
+    if (!now)
+        return was && was->count + 1 < was->places;
+    hkm_meta_note(table_bytes(places));
+    now->places = places;
+    for (size_t i = 0; was && i < was->places; i++) {
+        if (!was->at[i].start)
+            continue;
+        size_t k = home_in(was->at[i].start, places);
+        while (now->at[k].start)
+            k = (k + 1) & (places - 1);
+        now->at[k] = was->at[i];
+        now->count++;
+    }
+    table = now;
     if (was) {
-        hkm_os_unmap(was, hkm_round_up(old * sizeof *t, hkm_os.page));
-        hkm_meta_note(-hkm_round_up(old * sizeof *t, hkm_os.page));
+        hkm_meta_note(-table_bytes(was->places));
+        hkm_os_unmap(was, table_bytes(was->places));
     }
     return true;
 }
@@ -89,6 +112,9 @@ static bool enter(void *p, size_t bytes)
     bool ok = make_room();
     if (ok) {
         put((uintptr_t)p, bytes);
+        for (unsigned i = 0; i < FREED; i++)
+            if (freed[i] == (uintptr_t)p)
+                freed[i] = 0;
         hkm_store(&some, 1);
         hkm_store(&total, hkm_load(&total) + bytes);
     }
@@ -97,7 +123,7 @@ static bool enter(void *p, size_t bytes)
 }
 
 /* Removes an entry and returns its bytes; 0: there is none. */
-static size_t leave(const void *p)
+static size_t leave(const void *p, bool remember)
 {
     if (!hkm_load(&some))
         return 0;
@@ -106,6 +132,8 @@ static size_t leave(const void *p)
     size_t bytes = e ? e->bytes : 0;
     if (e) {
         take_out(e);
+        if (remember)
+            freed[next_freed++ % FREED] = (uintptr_t)p;
         hkm_store(&total, hkm_load(&total) - bytes);
     }
     hkm_unlock(&lock);
@@ -129,11 +157,23 @@ void *hkm_big_around(const void *p)
     if (!hkm_load(&some))
         return NULL;
     hkm_lock(&lock);
-    for (size_t i = 0; i < places && !found; i++)
-        if (table[i].start && (uintptr_t)p - table[i].start < table[i].bytes)
-            found = (void *)table[i].start;
+    for (size_t i = 0; table && table->count && i < table->places && !found; i++)
+        if (table->at[i].start && (uintptr_t)p - table->at[i].start < table->at[i].bytes)
+            found = (void *)table->at[i].start;
     hkm_unlock(&lock);
     return found;
+}
+
+bool hkm_big_was(const void *p)
+{
+    bool was = false;
+    if (!hkm_load(&some))
+        return false;
+    hkm_lock(&lock);
+    for (unsigned i = 0; i < FREED; i++)
+        was = was || (p && freed[i] == (uintptr_t)p);
+    hkm_unlock(&lock);
+    return was;
 }
 
 void *hkm_big_alloc(size_t size, size_t alignment)
@@ -162,7 +202,7 @@ void *hkm_big_alloc(size_t size, size_t alignment)
 bool hkm_big_free(void *p)
 {
     /* Out of the table first: once unmapped, the address may be handed out again at once. */
-    size_t bytes = leave(p);
+    size_t bytes = leave(p, true);
     if (bytes)
         hkm_os_unmap(p, bytes);
     return bytes != 0;
@@ -176,7 +216,7 @@ void *hkm_big_resize(void *p, size_t size)
     old = hkm_big_size(p);
     if (bytes == old)
         return p;
-    if (!leave(p))
+    if (!leave(p, false))
         return NULL;
     void *q = hkm_os_resize(p, old, bytes, true);
     /* There is room in the table: an entry has just left it, and if others took its place they made more. */

@@ -185,8 +185,12 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
     if (!n)
         return false;
     lock_heap(h);
-    while (n > 1)
-        h->spare[h->nspare++] = got[--n];
+    while (n > 1) { /* a drain by another thread may have left spares in the meantime */
+        if (h->nspare < HKM_SPARES)
+            h->spare[h->nspare++] = got[--n];
+        else
+            hkm_shared_pool_release(got[--n]);
+    }
     struct hkm_slab *s = got[0];
     bool ok = h->bin[cls] || ready_bin(h, cls);
     ok = ok && hkm_slab_open(s, cls);
@@ -272,6 +276,9 @@ void hkm_heap_flush_remote(struct hkm_heap *h)
 
 void hkm_heap_free_remote(struct hkm_heap *h, void *block, struct hkm_slab *s)
 {
+    /* While it is in the buffer, nobody can have been given it again. */
+    if (unlikely(h->nremote && h->remote[h->nremote - 1] == block))
+        hkm_os_bad_pointer("free", "double free", block);
     hkm_count(&h->count.remote_frees, 1);
     h->remote[h->nremote++] = block;
     h->remote_bytes += s->size;
@@ -360,20 +367,19 @@ void hkm_heap_flush(struct hkm_heap *h)
 
 bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls)
 {
-    /* The caller holds from's lock and knows that it is parked. */
+    /* The caller, who is to's thread, holds from's lock and knows that it is parked. */
     drain(from);
-    struct hkm_slab *s = from->tiny[cls].partial;
+    struct hkm_slab *s = to->bin[cls] ? from->tiny[cls].partial : NULL;
     if (s) {
         hkm_tiny_remove(&from->tiny[cls], s);
         hkm_store_rel(&s->owner, (size_t)to); /* from here on posts go to the new owner */
+        /* Before the lock is given up: whoever adopts `from` then must not take the slab for his. */
+        hkm_tag_set(s->range, hkm_slab_slot(s), &to->bin[cls]->tag);
     }
     hkm_unlock(&from->lock);
     if (!s)
         return false;
     lock_heap(to);
-    struct hkm_bin *b = to->bin[cls] ? to->bin[cls] : ready_bin(to, cls);
-    hkm_check(b != NULL); /* HKM_HEAP_SIZE has room for all bins */
-    hkm_tag_set(s->range, hkm_slab_slot(s), &b->tag);
     if (s->listed == HKM_UNLISTED)
         settle(to, s, true);
     hkm_unlock(&to->lock);

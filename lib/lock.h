@@ -12,8 +12,8 @@
 #ifndef HKM_LOCK_H
 #define HKM_LOCK_H
 
-#include "atomic.h"
 #include "base.h"
+#include "atomic.h"
 
 enum hkm_rank {
     HKM_RANK_OPTION = 1, /* option.c: the environment is read once */

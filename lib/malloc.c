@@ -26,12 +26,7 @@ HKM_EXPORT void *realloc(void *p, size_t size) { return hkm_alloc_resize(p, size
 
 HKM_EXPORT void *reallocarray(void *p, size_t count, size_t size)
 {
-    size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return hkm_alloc_resize(p, bytes, SITE);
+    return hkm_alloc_array(p, count, size, SITE);
 }
 
 /* Sized frees: the size is a hint that is not needed, and a wrong one does no harm. */
@@ -53,35 +48,13 @@ HKM_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
 HKM_EXPORT void cfree(void *p);
 HKM_EXPORT void cfree(void *p) { hkm_free_fast(p); }
 
-/* glibc rounds an alignment that is not a power of two up to one, and refuses what would overflow doing so. */
-HKM_EXPORT void *memalign(size_t alignment, size_t size)
-{
-    if (!hkm_is_pow2(alignment)) {
-        if (alignment > SIZE_MAX / 2 + 1) {
-            errno = EINVAL;
-            return NULL;
-        }
-        size_t up = 16;
-        while (up < alignment)
-            up <<= 1;
-        alignment = up;
-    }
-    return hkm_alloc_aligned(alignment, size);
-}
+HKM_EXPORT void *memalign(size_t alignment, size_t size) { return hkm_alloc_rounded(alignment, size); }
 
-HKM_EXPORT void *aligned_alloc(size_t alignment, size_t size) { return memalign(alignment, size); }
+HKM_EXPORT void *aligned_alloc(size_t alignment, size_t size) { return hkm_alloc_rounded(alignment, size); }
 
 HKM_EXPORT int posix_memalign(void **result, size_t alignment, size_t size)
 {
-    if (alignment % sizeof(void *) || !hkm_is_pow2(alignment))
-        return EINVAL;
-    int saved = errno;
-    void *p = hkm_alloc_aligned(alignment, size);
-    errno = saved;
-    if (!p)
-        return ENOMEM;
-    *result = p;
-    return 0;
+    return hkm_alloc_checked(result, alignment, size);
 }
 
 HKM_EXPORT void *valloc(size_t size)
@@ -145,7 +118,7 @@ HKM_EXPORT struct mallinfo mallinfo(void)
 #pragma GCC diagnostic pop
 
 /* M_TRIM_THRESHOLD sets how much free memory is kept.  The other parameters describe an allocator that this is not: they
- * are accepted, as their wishes are only about speed and space, and change nothing. */
+ * are accepted and change nothing. */
 HKM_EXPORT int mallopt(int param, int value)
 {
     switch (param) {
@@ -153,16 +126,8 @@ HKM_EXPORT int mallopt(int param, int value)
         return hkm_option_set("DIRTY_KB", value < 0 ? 1 << 30 : value >> 10) == 0;
     case M_MXFAST:
         return value >= 0 && value <= (int)(80 * sizeof(size_t) / 4);
-    case M_TOP_PAD:
-    case M_MMAP_THRESHOLD:
-    case M_MMAP_MAX:
-    case M_CHECK_ACTION:
-    case M_PERTURB:
-    case M_ARENA_TEST:
-    case M_ARENA_MAX:
+    default: /* as glibc does */
         return 1;
-    default:
-        return 0;
     }
 }
 
@@ -217,6 +182,7 @@ HKM_EXPORT int malloc_info(int options, FILE *out)
 
 __attribute__((destructor)) static void finish(void)
 {
+    hkm_option_init(); /* a process that never allocated has not read it yet */
     long wanted = (long)hkm_load(&hkm_option.stats);
     if (wanted) {
         struct hak_stats s;

@@ -14,8 +14,16 @@
 enum { FIRST = 192 << 10, CHUNK = 512 << 10, SIZES = 16 };
 
 static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_META);
-static char first[FIRST] HKM_ALIGNED(64); /* not to a page: its first bytes share one with our other data */
-static char *bump, *end;       /* under lock */
+/* A common symbol, because the linker puts those behind all other data: what little there is shares the page at which the
+ * data begins, and that page is touched anyway. */
+extern char hkm_meta_first[FIRST];
+char hkm_meta_first[FIRST] HKM_ALIGNED(64) HKM_HIDDEN __attribute__((common));
+/* A chunk begins with its own state, so that going over to a new one is a single store. */
+struct chunk {
+    char *bump, *end;
+};
+static struct chunk first_chunk;
+static struct chunk *chunk; /* under lock */
 static hkm_word *lists[SIZES]; /* under lock; arrays of 1 << i words, linked through their first word */
 static hkm_word mapped;
 
@@ -24,37 +32,40 @@ void hkm_meta_note(size_t bytes) { hkm_add(&mapped, bytes); }
 
 static bool more(size_t size)
 {
-    if (!bump) {
-        end = first + FIRST;
-        bump = first;
+    if (!chunk) {
+        first_chunk.end = hkm_meta_first + FIRST;
+        first_chunk.bump = hkm_meta_first;
+        chunk = &first_chunk;
         return true;
     }
-    size_t page = hkm_os.page;
-    size_t chunk = hkm_round_up(size + page > CHUNK ? size + page : CHUNK, page);
-    char *p = hkm_os_map_none(chunk + 2 * page); /* the pages at both ends stay inaccessible */
-    if (!p && chunk > hkm_round_up(size + page, page)) {
-        chunk = hkm_round_up(size + page, page);
-        p = hkm_os_map_none(chunk + 2 * page);
+    size_t page = hkm_os.page, least = hkm_round_up(sizeof *chunk + size + page, page);
+    size_t bytes = least > CHUNK ? least : hkm_round_up(CHUNK, page);
+    char *p = hkm_os_map_none(bytes + 2 * page); /* the pages at both ends stay inaccessible */
+    if (!p && bytes > least) {
+        bytes = least;
+        p = hkm_os_map_none(bytes + 2 * page);
     }
     if (!p)
         return false;
-    if (!hkm_os_allow(p + page, chunk)) {
-        hkm_os_unmap(p, chunk + 2 * page);
+    if (!hkm_os_allow(p + page, bytes)) {
+        hkm_os_unmap(p, bytes + 2 * page);
         return false;
     }
-    hkm_meta_note(chunk);
-    end = p + page + chunk;
-    bump = p + page;
+    hkm_meta_note(bytes);
+    struct chunk *c = (struct chunk *)(void *)(p + page);
+    c->bump = (char *)(c + 1);
+    c->end = p + page + bytes;
+    chunk = c;
     return true;
 }
 
 static void *take(size_t size, size_t alignment)
 {
     for (int tries = 0; tries < 3; tries++) {
-        if (bump) {
-            char *p = (char *)hkm_round_up((uintptr_t)bump, alignment);
-            if (p <= end && size <= (size_t)(end - p)) {
-                bump = p + size;
+        if (chunk) {
+            char *p = (char *)hkm_round_up((uintptr_t)chunk->bump, alignment);
+            if (p <= chunk->end && size <= (size_t)(chunk->end - p)) {
+                chunk->bump = p + size;
                 return p;
             }
         }
@@ -75,6 +86,24 @@ void *hkm_meta_alloc(size_t size, size_t alignment)
 
 static unsigned list_of(unsigned words) { return words == 1 ? 0 : hkm_high_bit(words - 1) + 1; }
 
+/* Out of memory, but a larger array may be free: its upper halves become arrays of their own. */
+static hkm_word *split(unsigned i)
+{
+    unsigned j = i + 1;
+    while (j < SIZES && !lists[j])
+        j++;
+    if (j >= SIZES)
+        return NULL;
+    hkm_word *w = lists[j];
+    lists[j] = (hkm_word *)*w;
+    while (j-- > i) {
+        hkm_word *half = w + ((size_t)1 << j);
+        *half = (size_t)lists[j];
+        lists[j] = half;
+    }
+    return w;
+}
+
 hkm_word *hkm_meta_words_get(unsigned words)
 {
     unsigned i = list_of(words);
@@ -83,8 +112,8 @@ hkm_word *hkm_meta_words_get(unsigned words)
     hkm_word *w = lists[i];
     if (w)
         lists[i] = (hkm_word *)*w;
-    else
-        w = take(sizeof *w << i, sizeof *w << i < 64 ? sizeof *w << i : 64);
+    else if (!(w = take(sizeof *w << i, sizeof *w << i < 64 ? sizeof *w << i : 64)))
+        w = split(i);
     hkm_unlock(&lock);
     return w;
 }

@@ -8,8 +8,8 @@
 #ifndef HKM_META_H
 #define HKM_META_H
 
-#include "atomic.h"
 #include "base.h"
+#include "atomic.h"
 
 /* alignment: 2^k up to a page.  NULL when memory is out. */
 void *hkm_meta_alloc(size_t size, size_t alignment);

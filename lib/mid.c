@@ -59,6 +59,7 @@ void *hkm_mid_alloc(size_t size, size_t alignment, bool zero, const void *site)
     if (!s)
         return NULL;
     s->run = (uint32_t)slots;
+    s->magic = 0;
     s->bytes = bytes;
     s->site = site;
     hkm_add(&live, bytes);

@@ -25,6 +25,12 @@ static size_t used[WORDS], start[WORDS];
 
 static bool get(const size_t *map, unsigned g) { return map[g / BITS] >> g % BITS & 1; }
 
+/* The pages of these granules are not known to be zero any more. */
+static void soil(unsigned from, unsigned to)
+{
+    slot->zero &= (uint16_t)~hkm_pages_of((size_t)from * GRANULE, (size_t)to * GRANULE);
+}
+
 static void set(size_t *map, unsigned from, unsigned to, bool on)
 {
     for (unsigned g = from; g < to;) {
@@ -86,6 +92,7 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
             if (stop - g >= n) {
                 set(used, g, g + n, true);
                 set(start, g, g + 1, true);
+                soil(g, g + n);
                 taken[cls]++;
                 p = slot->start + (size_t)g * GRANULE;
                 break;
@@ -101,32 +108,36 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
 
 static unsigned granule(const void *p) { return (unsigned)((size_t)((const char *)p - slot->start) / GRANULE); }
 
-size_t hkm_nursery_size(const void *p)
+static enum hkm_nursery_state state(const void *p)
 {
-    hkm_lock(&lock);
-    unsigned g = granule(p), n = (uintptr_t)p % GRANULE == 0 && get(start, g) ? end_of(g) - g : 0;
-    hkm_unlock(&lock);
-    return (size_t)n * GRANULE;
+    unsigned g = granule(p);
+    if (!get(used, g))
+        return HKM_NURSERY_FREE;
+    return (uintptr_t)p % GRANULE || !get(start, g) ? HKM_NURSERY_INTERIOR : HKM_NURSERY_BLOCK;
 }
 
-enum hkm_nursery_freed hkm_nursery_free(void *p)
+enum hkm_nursery_state hkm_nursery_look(const void *p, size_t *bytes)
 {
-    enum hkm_nursery_freed result = HKM_NURSERY_OK;
     hkm_lock(&lock);
-    unsigned g = granule(p);
-    if ((uintptr_t)p % GRANULE || (get(used, g) && !get(start, g))) {
-        result = HKM_NURSERY_INTERIOR;
-    } else if (!get(used, g)) {
-        result = HKM_NURSERY_FREE;
-    } else {
-        unsigned end = end_of(g);
+    enum hkm_nursery_state is = state(p);
+    *bytes = is == HKM_NURSERY_BLOCK ? (size_t)(end_of(granule(p)) - granule(p)) * GRANULE : 0;
+    hkm_unlock(&lock);
+    return is;
+}
+
+enum hkm_nursery_state hkm_nursery_free(void *p)
+{
+    hkm_lock(&lock);
+    enum hkm_nursery_state was = state(p);
+    if (was == HKM_NURSERY_BLOCK) {
+        unsigned g = granule(p), end = end_of(g);
         set(start, g, g + 1, false);
         set(used, g, end, false);
         if (g < low)
             low = g;
     }
     hkm_unlock(&lock);
-    return result;
+    return was;
 }
 
 bool hkm_nursery_resize(void *p, size_t size)
@@ -135,8 +146,10 @@ bool hkm_nursery_resize(void *p, size_t size)
     hkm_lock(&lock);
     unsigned g = granule(p), end = end_of(g);
     bool ok = size <= HKM_NURSERY_MAX && g + n <= GRANULES && (g + n <= end || seek(end, true) >= g + n);
-    if (ok && g + n > end)
+    if (ok && g + n > end) {
         set(used, end, g + n, true);
+        soil(end, g + n);
+    }
     if (ok && g + n < end) {
         set(used, g + n, end, false);
         if (g + n < low)
@@ -157,18 +170,17 @@ size_t hkm_nursery_live(void)
 size_t hkm_nursery_purge(void)
 {
     size_t done = 0, page = hkm_os.page;
+    unsigned pages = (unsigned)(HKM_SLOT_SIZE / page), run = 0;
     hkm_lock(&lock);
-    for (size_t from = 0; slot && from < HKM_SLOT_SIZE;) {
-        unsigned g = (unsigned)(from / GRANULE), stop = seek(g, true);
-        size_t to = (size_t)stop * GRANULE & ~(page - 1);
-        if (to > from) {
-            done += hkm_superslab_purge_pages(slot, (unsigned)(from / page), (unsigned)((to - from) / page));
-            from = to;
+    for (unsigned p = 0; slot && p <= pages; p++) {
+        unsigned from = (unsigned)(p * page / GRANULE), to = (unsigned)((p + 1) * page / GRANULE);
+        if (p < pages && !(slot->zero >> p & 1) && seek(from, true) >= to) {
+            run++;
+        } else if (run) {
+            done += hkm_superslab_purge_pages(slot, p - run, run);
+            run = 0;
         }
-        from += page;
     }
-    if (slot)
-        slot->zero = 0; /* nobody keeps account of its pages */
     hkm_unlock(&lock);
     return done;
 }

@@ -18,9 +18,11 @@ enum { HKM_NURSERY_MAX = 4096 }; /* the largest request that it serves */
 
 /* A block, or NULL: the class has had its share, or there is no room. */
 void *hkm_nursery_alloc(size_t size, unsigned cls);
-/* Usable bytes of a block; 0 when p is not the start of one. */
-size_t hkm_nursery_size(const void *p);
-enum hkm_nursery_freed { HKM_NURSERY_OK, HKM_NURSERY_INTERIOR, HKM_NURSERY_FREE } hkm_nursery_free(void *p);
+enum hkm_nursery_state { HKM_NURSERY_BLOCK, HKM_NURSERY_INTERIOR, HKM_NURSERY_FREE };
+/* What p is, and of a block its usable bytes. */
+enum hkm_nursery_state hkm_nursery_look(const void *p, size_t *bytes);
+/* The same, and a block is freed. */
+enum hkm_nursery_state hkm_nursery_free(void *p);
 /* Grows or shrinks in place; false: it must move. */
 bool hkm_nursery_resize(void *p, size_t size);
 size_t hkm_nursery_live(void);  /* bytes */

@@ -85,6 +85,13 @@ static void complain(const struct row *r, const char *value)
     hkm_msg_dec(&m, (unsigned long)r->least);
     hkm_msg_str(&m, " to ");
     hkm_msg_dec(&m, (unsigned long)r->most);
+    const char *eq = strchr(r->words, '=');
+    if (eq) {
+        char word[16] = { 0 };
+        memcpy(word, r->words, (size_t)(eq - r->words));
+        hkm_msg_str(&m, " or ");
+        hkm_msg_str(&m, word);
+    }
     hkm_msg_str(&m, "; the default ");
     hkm_msg_dec(&m, (unsigned long)r->def);
     hkm_msg_str(&m, " is used");

@@ -6,8 +6,8 @@
 #ifndef HKM_OPTION_H
 #define HKM_OPTION_H
 
-#include "atomic.h"
 #include "base.h"
+#include "atomic.h"
 
 /* Every field is one word: written while the environment is read, before the process has a second thread, and by
  * hak_option_set; read at any time (relaxed). */

@@ -9,8 +9,8 @@
 #ifndef HKM_OS_H
 #define HKM_OS_H
 
-#include "atomic.h"
 #include "base.h"
+#include "atomic.h"
 
 struct hkm_os {
     hkm_word page;      /* bytes; const after hkm_os_init */

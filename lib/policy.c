@@ -7,6 +7,9 @@
 #include "class.h"
 #include "option.h"
 
+/* KiB to bytes, as many as a size_t can say. */
+static size_t bytes_of(size_t kib) { return kib > SIZE_MAX >> 10 ? SIZE_MAX : kib << 10; }
+
 size_t hkm_policy_growth(size_t mapped, size_t need)
 {
     if (!hkm_load(&hkm_option.tiny_use_superslab))
@@ -25,7 +28,7 @@ size_t hkm_policy_dirty_limit(size_t used)
 {
     if (hkm_load(&hkm_option.disable_purge))
         return SIZE_MAX;
-    size_t floor = (size_t)hkm_load(&hkm_option.dirty_kb) << 10;
+    size_t floor = bytes_of(hkm_load(&hkm_option.dirty_kb));
     size_t share = used / 100 * hkm_load(&hkm_option.dirty_percent);
     return floor > share ? floor : share;
 }
@@ -58,5 +61,5 @@ size_t hkm_policy_big(void)
 {
     if (hkm_load(&hkm_option.disable_big_mappings))
         return SIZE_MAX;
-    return (size_t)hkm_load(&hkm_option.big_kb) << 10;
+    return bytes_of(hkm_load(&hkm_option.big_kb));
 }

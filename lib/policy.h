@@ -25,9 +25,9 @@ static inline unsigned hkm_policy_patience(unsigned cap) { return cap < 30 ? 3 :
 
 /* Blocks to bring by a refill, and to give back by a flush, of a cache with `cap` places.  Three quarters of a small cache;
  * of a large one less, so that a program whose live blocks swing by nearly `cap` moves few of them.  A flush moves the
- * blocks that stay, so it should be worth it. */
+ * blocks that stay, so it should be worth it; it always leaves the newest, with which the next free is compared. */
 static inline unsigned hkm_policy_refill(unsigned cap) { return cap < 4 ? 1 : cap < 170 ? cap * 3 / 4 : 128; }
-static inline unsigned hkm_policy_flush(unsigned cap) { return cap < 4 ? cap : cap < 340 ? cap * 3 / 4 : 256; }
+static inline unsigned hkm_policy_flush(unsigned cap) { return cap < 4 ? cap - 1 : cap < 340 ? cap * 3 / 4 : 256; }
 
 /* Blocks of that size that the nursery serves before the class gets a slab; at most 254. */
 unsigned hkm_policy_nursery(size_t size);

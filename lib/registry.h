@@ -14,8 +14,8 @@
 #ifndef HKM_REGISTRY_H
 #define HKM_REGISTRY_H
 
-#include "atomic.h"
 #include "base.h"
+#include "atomic.h"
 #include "class.h"
 #include "os.h"
 

@@ -41,6 +41,7 @@ bool hkm_slab_open(struct hkm_slab *s, unsigned cls)
     if (k->blocks % BITS)
         bits[k->blocks / BITS] = ((size_t)1 << k->blocks % BITS) - 1;
     s->free = bits;
+    s->run = 0;
     s->size = k->size;
     s->magic = k->magic;
     s->blocks = k->blocks;

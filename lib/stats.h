@@ -6,8 +6,8 @@
 #ifndef HKM_STATS_H
 #define HKM_STATS_H
 
-#include "atomic.h"
 #include "base.h"
+#include "atomic.h"
 #include "include/hakmem.h"
 
 /* Written by the heap's own thread (hkm_count), read by anybody. */

@@ -257,10 +257,11 @@ void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
 
 void hkm_thread_free_remote(void *block, struct hkm_slab *s)
 {
-    struct hkm_heap *h = hkm_thread_own();
+    /* A thread that only frees gets a heap too: for the buffer that is in it. */
+    struct hkm_heap *h = hkm_tls.heap || hkm_tls.exits == HKM_LATE ? hkm_thread_own() : birth();
     if (likely(h != NULL)) {
         hkm_heap_free_remote(h, block, s);
-    } else { /* no heap, or no longer: straight to the owner */
+    } else { /* past its last destructor, or out of memory: straight to the owner */
         hkm_slab_remote(s, block);
         hkm_heap_post(s);
     }

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# man_examples.sh: what can be tried of the manual pages.  The program of hakmem(3) compiles without a warning, runs, and
-# does what it says, with the shared library and with the archive; every function of hakmem.h is described; and hakmem(7)
-# gives each option's default, range and time of lib/option.def (that the names are the same is options.sh's part).
+# man_examples.sh: what can be tried of the manual pages.  The program of hakmem(3) compiles without a warning, runs,
+# and does what it says, with the shared library and with the archive; every function of hakmem.h is described; and
+# hakmem(7) gives each option's default, range and time of lib/option.def (that the names agree is options.sh's part).
 # shellcheck source=tests/lint/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -18,7 +18,8 @@ while IFS=, read -r name _ default least most when _; do
     want="Default $((default)); $((least)) to $((most)); $when."
     found=$(grep -A 1 -xF ".It Ev HAKMEM_$name" man/hakmem.7 | tail -n 1)
     [ "$found" = "$want" ] || echo "HAKMEM_$name: \"$found\" should be \"$want\""
-done < <(sed -n 's/^X(\(.*\))$/\1/p' lib/option.def) | no_complaints "hakmem(7) has the defaults and ranges of option.def"
+done < <(sed -n 's/^X(\(.*\))$/\1/p' lib/option.def) |
+    no_complaints "hakmem(7) has the defaults and ranges of option.def"
 
 # ---- functions ------------------------------------------------------------------------------------------------------
 grep -o '\bhak_[a-z_]*(' lib/include/hakmem.h | tr -d '(' | LC_ALL=C sort -u | while read -r name; do
@@ -55,7 +56,7 @@ complaints_of_run() { # PROGRAM
     sed -n 4p "$work/out" | grep -Eq '^\{"hakmem": .*"live_bytes": [0-9]+.*\}$' || echo "wrong fourth line"
 }
 
-try() { # NAME LIBRARY OPTION...
+try() { # NAME LIBRARY [OPTION]...
     local name=$1
     shift
     {

@@ -73,7 +73,7 @@ START_TEST(caches_grow_to_their_most)
             cap = next;
             steps++;
         }
-        ck_assert_uint_le(steps, 2); /* heap.c recycles the bins of two sizes */
+        ck_assert_uint_le(steps, HKM_CAPS); /* heap.c recycles the bins of so many sizes */
         ck_assert_uint_eq(hkm_policy_cache_growth(cap, most), most);
     }
     hkm_store(&hkm_option.disable_cache_growth, 1);
@@ -83,11 +83,25 @@ END_TEST
 
 START_TEST(refill_and_flush)
 {
-    for (unsigned cap = 2; cap <= HKM_CACHE_MOST; cap++) {
+    for (unsigned cap = 2; cap <= hkm_class[0].most; cap++) { /* the first class has the most */
         unsigned in = hkm_policy_refill(cap), out = hkm_policy_flush(cap);
         ck_assert(in >= 1 && in < cap); /* one place stays free, so that a push needs no test before it */
         ck_assert(out >= 1 && out <= cap);
+        ck_assert_uint_ge(hkm_policy_patience(cap), 1);
     }
+}
+END_TEST
+
+START_TEST(nursery)
+{
+    unsigned last = 254;
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        unsigned n = hkm_policy_nursery(hkm_class[c].size);
+        ck_assert(n >= 1 && n <= last);
+        last = n;
+    }
+    hkm_store(&hkm_option.disable_nursery, 1);
+    ck_assert_uint_eq(hkm_policy_nursery(16), 0);
 }
 END_TEST
 
@@ -112,4 +126,4 @@ START_TEST(big)
 END_TEST
 
 UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, caches_grow_to_their_most, refill_and_flush,
-          slots, big)
+          nursery, slots, big)

@@ -73,6 +73,13 @@ UNIT_FN int unit_run(const char *name, enum fork_status mode, const TTest *const
         return unit_run(name, mode, tests, COUNT_OF(tests));  \
     }
 
+/* An assertion for loops that run a million times: Check counts each of its own. */
+#define expect(cond)                             \
+    do {                                         \
+        if (!(cond))                             \
+            ck_abort_msg("not so: %s", #cond);   \
+    } while (0)
+
 /* ---- children --------------------------------------------------------------------------------------------------- */
 
 struct unit_child {
@@ -205,16 +212,21 @@ UNIT_FN char *unit_stranger(void *at, size_t size, int prot)
     return p;
 }
 
-/* From now on the process gets that many more bytes of address space. */
-UNIT_FN void unit_limit(size_t more)
+UNIT_FN size_t unit_address_space(void)
 {
     char text[64] = { 0 };
     int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    CHILD(fd >= 0 && read(fd, text, sizeof text - 1) > 0);
+    ssize_t n = read(fd, text, sizeof text - 1);
     close(fd);
+    return n > 0 ? strtoul(text, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* From now on the process gets that many more bytes of address space. */
+UNIT_FN void unit_limit(size_t more)
+{
     struct rlimit limit;
     getrlimit(RLIMIT_AS, &limit);
-    limit.rlim_cur = strtoul(text, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE) + more;
+    limit.rlim_cur = unit_address_space() + more;
     CHILD(setrlimit(RLIMIT_AS, &limit) == 0);
 }
 UNIT_FN void unit_unlimit(void)

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * test_big.c: blocks with mappings of their own, and the table that knows them.
+ */
+#include "big.h"
+#include "unit.h"
+
+START_TEST(many_sizes)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page, sizes[] = { 0, 1, page - 1, page, page + 1, MIB, 32 * MIB + 5 };
+    ck_assert_uint_eq(hkm_big_bytes(), 0);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        size_t bytes = sizes[i] ? hkm_round_up(sizes[i], page) : page;
+        char *p = hkm_big_alloc(sizes[i], 16);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_eq((uintptr_t)p % page, 0);
+        ck_assert(all_zero(p, bytes));
+        memset(p, 7, bytes);
+        ck_assert_uint_eq(hkm_big_size(p), bytes);
+        ck_assert_uint_eq(hkm_big_bytes(), bytes);
+        ck_assert(hkm_big_free(p));
+        ck_assert_uint_eq(hkm_big_bytes(), 0);
+        ck_assert_uint_eq(hkm_big_size(p), 0);
+        ck_assert(!unit_readable(p));
+        ck_assert(!hkm_big_free(p)); /* twice */
+    }
+    ck_assert_ptr_null(hkm_big_alloc(SIZE_MAX, 16));
+    ck_assert_ptr_null(hkm_big_alloc(PTRDIFF_MAX, 16));
+    ck_assert_ptr_null(hkm_big_alloc(SIZE_MAX - 2 * page, SIZE_MAX / 2 + 1));
+    ck_assert_uint_eq(hkm_big_bytes(), 0);
+}
+END_TEST
+
+START_TEST(unknown_pointers)
+{
+    int here;
+    hkm_os_init();
+    for (int round = 0; round < 2; round++) {
+        ck_assert_uint_eq(hkm_big_size(&here), 0);
+        ck_assert_uint_eq(hkm_big_size(NULL), 0);
+        ck_assert(!hkm_big_free(&here));
+        ck_assert_ptr_null(hkm_big_resize(&here, 100));
+        ck_assert_ptr_null(hkm_big_around(&here));
+        ck_assert_ptr_nonnull(hkm_big_alloc(1, 1)); /* the second time there is a table */
+    }
+}
+END_TEST
+
+START_TEST(around)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    char *p = hkm_big_alloc(3 * page, 16), *q = hkm_big_alloc(3 * page, 16);
+    ck_assert_ptr_eq(hkm_big_around(p), p);
+    ck_assert_ptr_eq(hkm_big_around(p + 1), p);
+    ck_assert_ptr_eq(hkm_big_around(p + 3 * page - 1), p);
+    ck_assert_ptr_eq(hkm_big_around(q + page), q);
+    ck_assert_ptr_ne(hkm_big_around(p + 3 * page), p);
+    ck_assert_ptr_ne(hkm_big_around(p - 1), p);
+    ck_assert_uint_eq(hkm_big_size(p + page), 0); /* only the start counts */
+    ck_assert(!hkm_big_free(p + page));
+    ck_assert(hkm_big_free(p));
+    ck_assert_ptr_null(hkm_big_around(p + page));
+}
+END_TEST
+
+START_TEST(alignments)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    for (size_t alignment = 1; alignment <= GIB; alignment *= 2) {
+        size_t before = unit_address_space();
+        char *p = hkm_big_alloc(2 * page, alignment);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_eq((uintptr_t)p % alignment, 0);
+        ck_assert_uint_eq(hkm_big_size(p), 2 * page);
+        memset(p, 7, 2 * page);
+        if (alignment >= 16 * MIB && !SANITIZED) /* what was cut off is gone */
+            ck_assert_uint_lt(unit_address_space(), before + 8 * MIB);
+        ck_assert(hkm_big_free(p));
+    }
+    ck_assert_uint_eq(hkm_big_bytes(), 0);
+}
+END_TEST
+
+/* Ten thousand entries, then random work against a plain list: whatever is removed, the others are found. */
+START_TEST(table)
+{
+    enum { COUNT = 10000 };
+    static char *p[COUNT];
+    uint64_t seed = 1;
+    hkm_os_init();
+    size_t page = hkm_os.page, sum = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        p[i] = hkm_big_alloc((1 + i % 3) * page, 16);
+        ck_assert_ptr_nonnull(p[i]);
+        sum += (1 + i % 3) * page;
+        expect(hkm_big_size(p[i]) == (1 + i % 3) * page);
+        expect(hkm_big_size(p[i / 2]) == (1 + i / 2 % 3) * page);
+    }
+    ck_assert_uint_eq(hkm_big_bytes(), sum);
+    for (int round = 0; round < 20; round++) {
+        for (int k = 0; k < 1000; k++) {
+            size_t i = random_below(&seed, COUNT), bytes = (1 + i % 3) * page;
+            if (p[i]) {
+                char *was = p[i];
+                expect(hkm_big_free(p[i]));
+                p[i] = NULL;
+                sum -= bytes;
+                expect(hkm_big_size(was) == 0);
+            } else {
+                p[i] = hkm_big_alloc(bytes, 16);
+                expect(p[i] != NULL);
+                sum += bytes;
+            }
+        }
+        for (size_t i = 0; i < COUNT; i++)
+            expect(!p[i] || hkm_big_size(p[i]) == (1 + i % 3) * page);
+        ck_assert_uint_eq(hkm_big_bytes(), sum);
+    }
+    for (size_t i = 0; i < COUNT; i++)
+        if (p[i])
+            expect(hkm_big_free(p[i]));
+    ck_assert_uint_eq(hkm_big_bytes(), 0);
+}
+END_TEST
+
+START_TEST(resize_moves_the_contents)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    char *p = hkm_big_alloc(4 * page, 16), *q;
+    pattern_fill(p, 4 * page, 1);
+    ck_assert_ptr_eq(hkm_big_resize(p, 4 * page), p);
+    ck_assert_ptr_eq(hkm_big_resize(p, 3 * page + 1), p);
+    ck_assert_uint_eq(hkm_big_size(p), 4 * page);
+    ck_assert_ptr_eq(hkm_big_resize(p, 2 * page), p);
+    ck_assert_uint_eq(hkm_big_size(p), 2 * page);
+    ck_assert_uint_eq(hkm_big_bytes(), 2 * page);
+    mmap(p + 2 * page, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0); /* it cannot stay */
+    q = hkm_big_resize(p, 1000 * page);
+    ck_assert_ptr_nonnull(q);
+    ck_assert_ptr_ne(q, p);
+    ck_assert_uint_eq(hkm_big_size(p), 0);
+    ck_assert_uint_eq(hkm_big_size(q), 1000 * page);
+    ck_assert_uint_eq(hkm_big_bytes(), 1000 * page);
+    ck_assert(pattern_holds(q, 2 * page, 1) && all_zero(q + 2 * page, 998 * page));
+    /* In vain: everything is as it was. */
+    ck_assert_ptr_null(hkm_big_resize(q, SIZE_MAX));
+    ck_assert_ptr_null(hkm_big_resize(q, PTRDIFF_MAX / 2));
+    ck_assert_uint_eq(hkm_big_size(q), 1000 * page);
+    ck_assert_uint_eq(hkm_big_bytes(), 1000 * page);
+    ck_assert(pattern_holds(q, 2 * page, 1));
+    ck_assert(hkm_big_free(q));
+}
+END_TEST
+
+static void *churn(void *arg)
+{
+    uint64_t seed = (uintptr_t)arg;
+    struct {
+        char *p;
+        size_t pages;
+    } held[50] = { { 0 } };
+    for (int round = 0; round < 3000; round++) {
+        size_t i = random_below(&seed, COUNT_OF(held)), pages = 1 + random_below(&seed, 8);
+        if (!held[i].p) {
+            held[i].p = hkm_big_alloc(pages * hkm_os.page, hkm_os.page << random_below(&seed, 3));
+        } else {
+            if (*held[i].p != (char)i || hkm_big_size(held[i].p) != held[i].pages * hkm_os.page)
+                return NULL;
+            if (random_below(&seed, 2)) {
+                held[i].p = hkm_big_resize(held[i].p, pages * hkm_os.page);
+            } else {
+                if (!hkm_big_free(held[i].p))
+                    return NULL;
+                held[i].p = NULL;
+                continue;
+            }
+        }
+        if (!held[i].p)
+            return NULL;
+        held[i].pages = pages;
+        *held[i].p = (char)i;
+    }
+    for (size_t i = 0; i < COUNT_OF(held); i++)
+        if (held[i].p && !hkm_big_free(held[i].p))
+            return NULL;
+    return arg;
+}
+
+START_TEST(work_of_threads)
+{
+    pthread_t threads[4];
+    hkm_os_init();
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        threads[i] = unit_start(churn, (void *)(i + 1));
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        ck_assert_ptr_nonnull(unit_join(threads[i]));
+    ck_assert_uint_eq(hkm_big_bytes(), 0);
+}
+END_TEST
+
+static void run_out(void *arg)
+{
+    (void)arg;
+    char *p = hkm_big_alloc(MIB, 16);
+    CHILD(p != NULL);
+    pattern_fill(p, MIB, 1);
+    unit_limit(16 * MIB);
+    errno = 77;
+    CHILD(hkm_big_alloc(32 * MIB, 16) == NULL);
+    CHILD(hkm_big_alloc(1, 64 * MIB) == NULL);
+    CHILD(hkm_big_resize(p, 32 * MIB) == NULL);
+    CHILD(errno == 77);
+    CHILD(hkm_big_size(p) == MIB && pattern_holds(p, MIB, 1) && hkm_big_bytes() == MIB);
+    p = hkm_big_resize(p, 8 * MIB);
+    CHILD(p && pattern_holds(p, MIB, 1) && hkm_big_free(p));
+}
+
+START_TEST(out_of_memory)
+{
+    hkm_os_init();
+    if (!SANITIZED)
+        unit_passes(run_out, NULL);
+}
+END_TEST
+
+UNIT_MAIN("big", CK_FORK, many_sizes, unknown_pointers, around, alignments, table, resize_moves_the_contents, work_of_threads,
+          out_of_memory)

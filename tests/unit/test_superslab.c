@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * test_superslab.c: slots from and to the kernel.  The truth is the two bitmaps: every slot of ours is in one of them, or
+ * held.
+ */
+#include "superslab.h"
+#include "option.h"
+#include "unit.h"
+
+#define STATS (&hkm_superslab_stats)
+
+static size_t slot_of(const struct hkm_slab *s) { return hkm_slab_slot(s); }
+
+/* 'd' dirty, 'f' fresh, '!' both, '-' neither. */
+static char state(struct hkm_range *r, size_t slot)
+{
+    const struct hkm_map *m = hkm_map_at(r, slot / HKM_WORD_BITS);
+    bool d = hkm_load(&m->dirty) >> slot % HKM_WORD_BITS & 1, f = hkm_load(&m->fresh) >> slot % HKM_WORD_BITS & 1;
+    return d && f ? '!' : d ? 'd' : f ? 'f' : '-';
+}
+
+/* Compares bitmaps, hints, records and statistics.  For moments in which nobody is at work. */
+static void check_all(void)
+{
+    size_t dirty = 0, mapped = 0, held = 0;
+    for (struct hkm_range *r = &hkm_range; r; r = r->next) {
+        for (size_t i = 0; i < hkm_load(&r->used); i++) {
+            bool strange = hkm_tag_at(r, i) == &hkm_tag_stranger;
+            mapped += !strange;
+            switch (state(r, i)) {
+            case 'd':
+                expect(hkm_load(&r->hint.dirty) <= i / HKM_WORD_BITS);
+                expect(hkm_tag_at(r, i) == &hkm_tag_none);
+                dirty++;
+                break;
+            case 'f':
+                expect(hkm_load(&r->hint.fresh) <= i / HKM_WORD_BITS);
+                expect(hkm_tag_at(r, i) == &hkm_tag_none);
+                expect(hkm_slab_at(r, i)->zero == hkm_pages_all());
+                break;
+            case '-':
+                held += !strange;
+                break;
+            default:
+                ck_abort_msg("slot %zu is in both bitmaps", i);
+            }
+        }
+    }
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), dirty);
+    ck_assert_uint_eq(hkm_load(&STATS->mapped), mapped);
+    ck_assert_uint_eq(hkm_load(&STATS->taken), held);
+}
+
+/* Makes the slots' pages dirty, as their holder would, and gives them back. */
+static void soil(struct hkm_slab *s, size_t count)
+{
+    memset(s->start, 7, count << HKM_SLOT_SHIFT);
+    for (size_t i = 0; i < count; i++)
+        hkm_slab_at(s->range, slot_of(s) + i)->zero = 0;
+}
+static void give_dirty(struct hkm_slab *s, size_t count)
+{
+    soil(s, count);
+    hkm_superslab_give(s, count);
+}
+
+static void start(void)
+{
+    hkm_os_init();
+    hkm_store(&hkm_option.disable_purge, 1); /* no purge but those that are ordered */
+}
+
+START_TEST(page_masks)
+{
+    hkm_os_init();
+    unsigned pages = (unsigned)(HKM_SLOT_SIZE / hkm_os.page);
+    size_t page = hkm_os.page;
+    ck_assert_uint_eq(hkm_popcount(hkm_pages_all()), pages);
+    ck_assert_uint_eq(hkm_pages(0, pages), hkm_pages_all());
+    ck_assert_uint_eq(hkm_pages_of(0, HKM_SLOT_SIZE), hkm_pages_all());
+    ck_assert_uint_eq(hkm_pages_of(0, 1), 1);
+    ck_assert_uint_eq(hkm_pages_of(0, page), 1);
+    ck_assert_uint_eq(hkm_pages_of(HKM_SLOT_SIZE - 1, HKM_SLOT_SIZE), 1u << (pages - 1));
+    if (pages > 2) {
+        ck_assert_uint_eq(hkm_pages_of(page - 1, page + 1), 3);
+        ck_assert_uint_eq(hkm_pages_of(page, 2 * page), 2);
+        ck_assert_uint_eq(hkm_pages(1, 2), 6);
+    }
+}
+END_TEST
+
+START_TEST(growth_and_single_slots)
+{
+    struct hkm_slab *s[8];
+    start();
+    ck_assert_uint_eq(hkm_superslab_take(s, 8, true), 0);
+    ck_assert_uint_eq(hkm_superslab_take(s, 8, false), 0);
+    ck_assert(hkm_superslab_grow(1));
+    ck_assert_uint_eq(hkm_load(&STATS->mapped), HKM_SUPERSLAB_SIZE / HKM_SLOT_SIZE);
+    check_all();
+    ck_assert(hkm_superslab_grow(200));
+    ck_assert_uint_ge(hkm_load(&STATS->mapped), 200);
+    ck_assert_uint_eq(hkm_superslab_take(s, 8, true), 0); /* none is dirty */
+    /* Lowest addresses first, until there are no more. */
+    size_t next = 0, total = hkm_load(&STATS->mapped);
+    while (next < total) {
+        unsigned got = hkm_superslab_take(s, 1 + next % 8, false);
+        ck_assert(got >= 1 && got <= 1 + next % 8);
+        for (unsigned i = 0; i < got; i++, next++) {
+            ck_assert_uint_eq(slot_of(s[i]), next);
+            ck_assert_ptr_eq(s[i]->start, (char *)hkm_range.base + next * HKM_SLOT_SIZE);
+            ck_assert_ptr_eq(s[i]->range, &hkm_range);
+            ck_assert_uint_eq(s[i]->zero, hkm_pages_all());
+            ck_assert(all_zero(s[i]->start, HKM_SLOT_SIZE));
+        }
+        check_all();
+    }
+    ck_assert_uint_eq(hkm_superslab_take(s, 1, false), 0);
+}
+END_TEST
+
+START_TEST(dirty_and_fresh)
+{
+    struct hkm_slab *s[64], *t[64];
+    start();
+    ck_assert(hkm_superslab_grow(64));
+    for (unsigned n = 0; n < 64;)
+        n += hkm_superslab_take(s + n, 64 - n, false);
+    soil(s[5], 1);
+    s[5]->zero = hkm_pages_all() & (uint16_t)~1; /* one page is enough */
+    hkm_superslab_give(s[5], 1);
+    give_dirty(s[3], 1);
+    hkm_superslab_give(s[4], 1);
+    hkm_superslab_give(s[60], 1);
+    ck_assert_int_eq(state(&hkm_range, 3), 'd');
+    ck_assert_int_eq(state(&hkm_range, 4), 'f');
+    ck_assert_int_eq(state(&hkm_range, 5), 'd');
+    ck_assert_int_eq(state(&hkm_range, 60), 'f');
+    check_all();
+    ck_assert_uint_eq(hkm_superslab_take(t, 1, true), 1);
+    ck_assert_ptr_eq(t[0], s[3]);
+    ck_assert_uint_eq(hkm_superslab_take(t, 64, true), 1);
+    ck_assert_ptr_eq(t[0], s[5]);
+    ck_assert_uint_eq(hkm_superslab_take(t, 64, true), 0);
+    ck_assert_uint_eq(hkm_superslab_take(t, 1, false), 1);
+    ck_assert_ptr_eq(t[0], s[4]);
+    check_all();
+}
+END_TEST
+
+static void give_twice(void *arg)
+{
+    hkm_superslab_give(arg, 1);
+    hkm_superslab_give(arg, 1);
+}
+
+START_TEST(given_twice)
+{
+    struct hkm_slab *s;
+    start();
+    ck_assert(hkm_superslab_grow(1));
+    ck_assert_uint_eq(hkm_superslab_take(&s, 1, false), 1);
+    struct unit_child c = unit_child(give_twice, s);
+    ck_assert_int_eq(c.code, 128 + SIGABRT);
+    ck_assert_mem_eq(c.text, "hakmem: internal check: ", 24);
+    s->zero = 0;
+    c = unit_child(give_twice, s);
+    ck_assert_int_eq(c.code, 128 + SIGABRT);
+}
+END_TEST
+
+START_TEST(runs)
+{
+    static const size_t counts[] = { 1, 2, 3, 31, 32, 33, 63, 64, 65, 127, 128, 129, 300, 1000 };
+    start();
+    for (size_t align = 1; align <= 64; align *= 2) {
+        struct hkm_slab *s[COUNT_OF(counts)];
+        for (size_t i = 0; i < COUNT_OF(counts); i++) {
+            s[i] = hkm_superslab_run(counts[i], align);
+            ck_assert_ptr_nonnull(s[i]);
+            ck_assert_uint_eq((uintptr_t)s[i]->start % (align * HKM_SLOT_SIZE), 0);
+            for (size_t j = 0; j < counts[i]; j++) {
+                struct hkm_slab *t = hkm_slab_at(s[i]->range, slot_of(s[i]) + j);
+                expect(t->start == s[i]->start + j * HKM_SLOT_SIZE);
+                expect(t->range == s[i]->range);
+                expect(state(t->range, slot_of(t)) == '-');
+                memset(t->start, (int)i, HKM_SLOT_SIZE);
+            }
+            check_all();
+        }
+        for (size_t i = 0; i < COUNT_OF(counts); i++)
+            ck_assert(all_bytes(s[i]->start, counts[i] * HKM_SLOT_SIZE, (unsigned char)i));
+        for (size_t i = 0; i < COUNT_OF(counts); i++)
+            give_dirty(s[i], counts[i]);
+        check_all();
+        ck_assert_uint_eq(hkm_load(&STATS->taken), 0);
+    }
+}
+END_TEST
+
+START_TEST(runs_fill_the_first_gap)
+{
+    start();
+    ck_assert(hkm_superslab_grow(512));
+    struct hkm_slab *all = hkm_superslab_run(400, 1), *s;
+    ck_assert_uint_eq(slot_of(all), 0);
+    /* Gaps of 1, 2, 3, 4 slots: dirty and fresh mixed, one across the border of two words. */
+    static const size_t gaps[][2] = { { 10, 1 }, { 20, 2 }, { 62, 3 }, { 100, 4 } };
+    for (size_t i = 0; i < COUNT_OF(gaps); i++) {
+        for (size_t j = 0; j < gaps[i][1]; j++) {
+            struct hkm_slab *one = hkm_slab_at(&hkm_range, gaps[i][0] + j);
+            if (j % 2)
+                give_dirty(one, 1);
+            else
+                hkm_superslab_give(one, 1);
+        }
+    }
+    check_all();
+    for (size_t i = COUNT_OF(gaps); i-- > 0;) {
+        s = hkm_superslab_run(gaps[i][1], 1);
+        ck_assert_uint_eq(slot_of(s), gaps[i][0]);
+        check_all();
+    }
+    ck_assert_uint_eq(slot_of(hkm_superslab_run(1, 1)), 400);
+    /* An aligned one skips what does not fit. */
+    for (size_t j = 0; j < 8; j++)
+        hkm_superslab_give(hkm_slab_at(&hkm_range, 33 + j), 1);
+    ck_assert_uint_eq(slot_of(hkm_superslab_run(4, 4)), 36);
+    ck_assert_uint_eq(slot_of(hkm_superslab_run(1, 8)), 40);
+    check_all();
+}
+END_TEST
+
+START_TEST(extension_is_all_or_nothing)
+{
+    char before[300];
+    start();
+    ck_assert(hkm_superslab_grow(300));
+    struct hkm_slab *all = hkm_superslab_run(300, 1);
+    ck_assert_uint_eq(slot_of(all), 0);
+    for (size_t i = 2; i < 200; i++) { /* free from 2 to 199, but for 150 */
+        struct hkm_slab *one = hkm_slab_at(&hkm_range, i);
+        if (i == 150)
+            continue;
+        if (i % 3)
+            give_dirty(one, 1);
+        else
+            hkm_superslab_give(one, 1);
+    }
+    for (size_t i = 0; i < 300; i++)
+        before[i] = state(&hkm_range, i);
+    static const size_t failing[] = { 149, 150, 198, 1000, 100000 };
+    for (size_t i = 0; i < COUNT_OF(failing); i++) {
+        ck_assert(!hkm_superslab_run_extend(all, 2, failing[i]));
+        for (size_t j = 0; j < 300; j++)
+            expect(state(&hkm_range, j) == before[j]);
+        check_all();
+    }
+    ck_assert(hkm_superslab_run_extend(all, 2, 148)); /* up to, not including, 150 */
+    check_all();
+    for (size_t i = 0; i < 150; i++) {
+        ck_assert_int_eq(state(&hkm_range, i), '-');
+        ck_assert_ptr_eq(hkm_slab_at(&hkm_range, i)->start, all->start + i * HKM_SLOT_SIZE);
+    }
+    ck_assert_int_eq(state(&hkm_range, 151), before[151]);
+    ck_assert(!hkm_superslab_run_extend(all, 150, 1));
+}
+END_TEST
+
+START_TEST(extension_ends_with_the_range)
+{
+    start();
+    ck_assert(hkm_superslab_grow(100));
+    size_t used = hkm_load(&hkm_range.used);
+    struct hkm_slab *s = hkm_superslab_run(used - 1, 1);
+    ck_assert(!hkm_superslab_run_extend(s, used - 1, 2));
+    check_all();
+    ck_assert(hkm_superslab_run_extend(s, used - 1, 1));
+    ck_assert(!hkm_superslab_run_extend(s, used, 1));
+    check_all();
+}
+END_TEST
+
+START_TEST(purge_makes_fresh_slots)
+{
+    start();
+    ck_assert(hkm_superslab_grow(200));
+    struct hkm_slab *s = hkm_superslab_run(200, 1);
+    give_dirty(s, 200);
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), 200);
+    size_t keep = 100 * HKM_SLOT_SIZE;
+    ck_assert_uint_eq(hkm_superslab_purge(200 * HKM_SLOT_SIZE), 0);
+    size_t done = hkm_superslab_purge(keep);
+    check_all();
+    ck_assert_uint_eq(hkm_load(&STATS->purged), done);
+    ck_assert_uint_ge(hkm_load(&STATS->purges), 1);
+    ck_assert_uint_eq(hkm_load(&STATS->dirty) * HKM_SLOT_SIZE + done, 200 * HKM_SLOT_SIZE);
+    ck_assert_uint_le(hkm_load(&STATS->dirty) * HKM_SLOT_SIZE, keep);
+    ck_assert_uint_gt(hkm_load(&STATS->dirty), 100 - HKM_WORD_BITS); /* not much more than was asked for */
+    for (size_t i = 1; i < 200; i++) /* the highest ones went */
+        ck_assert(!(state(&hkm_range, i) == 'd' && state(&hkm_range, i - 1) == 'f'));
+    ck_assert_uint_gt(hkm_superslab_purge(0), 0);
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), 0);
+    ck_assert_uint_eq(hkm_superslab_purge(0), 0);
+    check_all();
+    s = hkm_superslab_run(200, 1);
+    ck_assert(all_zero(s->start, 200 * HKM_SLOT_SIZE));
+}
+END_TEST
+
+START_TEST(purge_spares_what_is_held)
+{
+    start();
+    ck_assert(hkm_superslab_grow(100));
+    struct hkm_slab *s = hkm_superslab_run(100, 1);
+    soil(s, 100);
+    for (size_t i = 0; i < 100; i += 3)
+        hkm_superslab_give(hkm_slab_at(&hkm_range, i), 1);
+    ck_assert_uint_eq(hkm_superslab_purge(0), 34 * HKM_SLOT_SIZE);
+    check_all();
+    for (size_t i = 0; i < 100; i++)
+        ck_assert(all_bytes(s->start + i * HKM_SLOT_SIZE, HKM_SLOT_SIZE, i % 3 ? 7 : 0));
+}
+END_TEST
+
+START_TEST(purge_of_locked_memory_is_refused)
+{
+    start();
+    ck_assert(hkm_superslab_grow(100));
+    struct hkm_slab *s = hkm_superslab_run(100, 1);
+    soil(s, 100);
+    if (mlock(s->start + 98 * HKM_SLOT_SIZE, HKM_SLOT_SIZE))
+        return; /* not allowed to */
+    hkm_superslab_give(s, 100);
+    (void)hkm_superslab_purge(0);
+    check_all();
+    ck_assert_int_eq(state(&hkm_range, 98), 'd');
+    ck_assert(all_bytes(s->start + 98 * HKM_SLOT_SIZE, HKM_SLOT_SIZE, 7));
+    munlock(s->start + 98 * HKM_SLOT_SIZE, HKM_SLOT_SIZE);
+    (void)hkm_superslab_purge(0);
+    check_all();
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), 0);
+}
+END_TEST
+
+START_TEST(purge_pages)
+{
+    start();
+    size_t page = hkm_os.page;
+    unsigned pages = (unsigned)(HKM_SLOT_SIZE / page);
+    if (pages < 4)
+        return;
+    ck_assert(hkm_superslab_grow(1));
+    struct hkm_slab *s = hkm_superslab_run(1, 1);
+    soil(s, 1);
+    ck_assert_uint_eq(hkm_superslab_purge_pages(s, 1, 2), 2 * page);
+    ck_assert_uint_eq(s->zero, 6);
+    ck_assert(all_bytes(s->start, page, 7) && all_zero(s->start + page, 2 * page) &&
+              all_bytes(s->start + 3 * page, HKM_SLOT_SIZE - 3 * page, 7));
+    hkm_superslab_give(s, 1);
+    ck_assert_int_eq(state(&hkm_range, slot_of(s)), 'd');
+    s = hkm_superslab_run(1, 1);
+    ck_assert_uint_eq(hkm_superslab_purge_pages(s, 0, pages), HKM_SLOT_SIZE);
+    hkm_superslab_give(s, 1);
+    ck_assert_int_eq(state(&hkm_range, slot_of(s)), 'f');
+    check_all();
+}
+END_TEST
+
+START_TEST(giving_keeps_to_the_limit)
+{
+    start();
+    hkm_store(&hkm_option.disable_purge, 0);
+    hkm_store(&hkm_option.dirty_kb, 20 * HKM_SLOT_SIZE / KIB);
+    hkm_store(&hkm_option.dirty_percent, 0);
+    ck_assert(hkm_superslab_grow(200));
+    struct hkm_slab *s = hkm_superslab_run(200, 1);
+    soil(s, 200);
+    for (size_t i = 0; i < 200; i++) {
+        hkm_superslab_give(hkm_slab_at(&hkm_range, i), 1);
+        ck_assert_uint_le(hkm_load(&STATS->dirty), 20);
+        check_all();
+    }
+    ck_assert_uint_gt(hkm_load(&STATS->purged), 0);
+    s = hkm_superslab_run(100, 1);
+    hkm_store(&hkm_option.dirty_kb, 0);
+    give_dirty(s, 100);
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), 0);
+}
+END_TEST
+
+/* ---- strangers, and the end of memory ---------------------------------------------------------------------------- */
+
+START_TEST(strangers_are_stepped_over)
+{
+    start();
+    ck_assert(hkm_superslab_grow(1));
+    static const size_t away[] = { 0, 1, 5, 40 }, sizes[] = { 1, 3, 64 };
+    for (size_t a = 0; a < COUNT_OF(away); a++) {
+        for (size_t b = 0; b < COUNT_OF(sizes); b++) {
+            size_t used = hkm_load(&hkm_range.used), bytes = sizes[b] * HKM_SLOT_SIZE;
+            char *at = (char *)hkm_range.base + (used + away[a]) * HKM_SLOT_SIZE;
+            unit_stranger(at, bytes, PROT_READ | PROT_WRITE);
+            memset(at, 9, bytes);
+            for (int i = 0; i < 5; i++) {
+                struct hkm_slab *s = hkm_superslab_run(30, 1);
+                ck_assert_ptr_nonnull(s);
+                soil(s, 30);
+                check_all();
+            }
+            ck_assert(all_bytes(at, bytes, 9));
+            ck_assert_uint_gt(hkm_load(&hkm_range.used), used + away[a]);
+            for (size_t i = 0; i < sizes[b] && used + away[a] + i < hkm_load(&hkm_range.used); i++) {
+                size_t slot;
+                ck_assert_ptr_eq(hkm_registry_find(at + i * HKM_SLOT_SIZE, &slot), &hkm_range);
+                ck_assert_int_eq(hkm_tag_at(&hkm_range, slot)->kind, HKM_KIND_STRANGER);
+                ck_assert_int_eq(state(&hkm_range, slot), '-');
+            }
+        }
+    }
+    ck_assert_ptr_null(hkm_range.next);
+    ck_assert_uint_gt(hkm_superslab_purge(0) + 1, 0);
+}
+END_TEST
+
+START_TEST(blocked_area_is_left)
+{
+    start();
+    if (sizeof(void *) < 8)
+        return;
+    ck_assert(hkm_superslab_grow(1));
+    size_t used = hkm_load(&hkm_range.used), total = hkm_load(&STATS->mapped);
+    unit_stranger((char *)hkm_range.base + used * HKM_SLOT_SIZE, (hkm_range.limit - used) * HKM_SLOT_SIZE, PROT_NONE);
+    struct hkm_slab *s = hkm_superslab_run(total + 100, 1);
+    ck_assert_ptr_nonnull(s);
+    ck_assert_ptr_ne(s->range, &hkm_range);
+    ck_assert_ptr_eq(s->range, hkm_range.next);
+    ck_assert_uint_eq(hkm_load(&hkm_range.used), used);
+    size_t slot;
+    ck_assert_ptr_eq(hkm_registry_find(s->start + 99 * HKM_SLOT_SIZE, &slot), s->range);
+    soil(s, total + 100);
+    check_all();
+    /* Single slots come from both. */
+    struct hkm_slab *one[8];
+    size_t old = 0, more = 0;
+    while (hkm_superslab_take(one, 1, false) == 1)
+        *(one[0]->range == &hkm_range ? &old : &more) += 1;
+    ck_assert_uint_eq(old, total);
+    ck_assert(hkm_superslab_grow(10));
+    ck_assert_uint_eq(hkm_superslab_take(one, 1, false), 1);
+    ck_assert_ptr_eq(one[0]->range, s->range);
+    hkm_superslab_give(s, total + 100);
+    hkm_superslab_purge(0);
+    check_all();
+}
+END_TEST
+
+static void run_out(void *arg)
+{
+    (void)arg;
+    struct hkm_slab *s;
+    CHILD(hkm_superslab_grow(1));
+    unit_limit(24 * MIB);
+    CHILD(!hkm_superslab_grow(64 * MIB / HKM_SLOT_SIZE));
+    CHILD(hkm_superslab_run(64 * MIB / HKM_SLOT_SIZE, 1) == NULL);
+    size_t n = 0;
+    errno = 77;
+    while ((s = hkm_superslab_run(8, 1)) != NULL) {
+        soil(s, 8);
+        CHILD(++n < 1000);
+    }
+    CHILD(errno == 77);
+    CHILD(n > 8 * MIB / (8 * HKM_SLOT_SIZE)); /* most of it was of use */
+    CHILD(!hkm_superslab_grow(8));
+    unit_unlimit();
+    CHILD(hkm_superslab_run(64 * MIB / HKM_SLOT_SIZE, 1) != NULL);
+    check_all();
+}
+
+START_TEST(out_of_memory)
+{
+    start();
+    if (!SANITIZED)
+        unit_passes(run_out, NULL);
+    ck_assert_ptr_null(hkm_superslab_run(SIZE_MAX >> HKM_SLOT_SHIFT, 1));
+    ck_assert_ptr_null(hkm_superslab_run(SIZE_MAX >> (HKM_SLOT_SHIFT + 2), 1));
+    ck_assert(!hkm_superslab_grow(SIZE_MAX));
+    ck_assert_ptr_nonnull(hkm_superslab_run(1, 1));
+    check_all();
+}
+END_TEST
+
+/* ---- threads ----------------------------------------------------------------------------------------------------- */
+
+static hkm_word holders[1 << 16], wrong;
+
+static void hold(const struct hkm_slab *s, size_t count, int by)
+{
+    for (size_t i = 0; i < count; i++)
+        if (hkm_add(&holders[slot_of(s) + i], (size_t)by) != (by > 0 ? 0 : 1))
+            hkm_add(&wrong, 1);
+}
+
+static void *take_and_give(void *arg)
+{
+    uint64_t seed = (uintptr_t)arg;
+    struct {
+        struct hkm_slab *s;
+        size_t count;
+    } held[40] = { { 0 } };
+    for (int round = 0; round < 6000; round++) {
+        size_t i = random_below(&seed, COUNT_OF(held));
+        if (held[i].s) {
+            hold(held[i].s, held[i].count, -1);
+            if (random_below(&seed, 3)) {
+                held[i].s->start[5] = 1;
+                for (size_t j = 0; j < held[i].count; j++)
+                    hkm_slab_at(held[i].s->range, slot_of(held[i].s) + j)->zero = 0;
+            }
+            hkm_superslab_give(held[i].s, held[i].count);
+            held[i].s = NULL;
+        } else if (random_below(&seed, 4)) {
+            struct hkm_slab *got[4];
+            unsigned n = hkm_superslab_take(got, 4, random_below(&seed, 2));
+            for (unsigned j = 0; j < n; j++)
+                hold(got[j], 1, 1);
+            for (unsigned j = 1; j < n; j++) {
+                hold(got[j], 1, -1);
+                hkm_superslab_give(got[j], 1);
+            }
+            held[i].s = n ? got[0] : NULL;
+            held[i].count = 1;
+        } else {
+            held[i].count = 1 + random_below(&seed, 20);
+            held[i].s = hkm_superslab_run(held[i].count, (size_t)1 << random_below(&seed, 3));
+            hold(held[i].s, held[i].count, 1);
+            if (random_below(&seed, 2)) {
+                size_t more = 1 + random_below(&seed, 10);
+                if (hkm_superslab_run_extend(held[i].s, held[i].count, more)) {
+                    hold(hkm_slab_at(held[i].s->range, slot_of(held[i].s) + held[i].count), more, 1);
+                    held[i].count += more;
+                }
+            }
+        }
+        if (round % 50 == 0)
+            hkm_superslab_purge(random_below(&seed, 30) * HKM_SLOT_SIZE);
+    }
+    for (size_t i = 0; i < COUNT_OF(held); i++)
+        if (held[i].s) {
+            hold(held[i].s, held[i].count, -1);
+            hkm_superslab_give(held[i].s, held[i].count);
+        }
+    return arg;
+}
+
+START_TEST(threads_never_share_a_slot)
+{
+    pthread_t threads[4];
+    start();
+    ck_assert(hkm_superslab_grow(64));
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        threads[i] = unit_start(take_and_give, (void *)(i + 1));
+    for (size_t i = 0; i < COUNT_OF(threads); i++)
+        unit_join(threads[i]);
+    ck_assert_uint_eq(hkm_load(&wrong), 0);
+    ck_assert_uint_eq(hkm_load(&STATS->taken), 0);
+    ck_assert_ptr_null(hkm_range.next);
+    check_all();
+}
+END_TEST
+
+UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_fresh, given_twice, runs,
+          runs_fill_the_first_gap, extension_is_all_or_nothing, extension_ends_with_the_range, purge_makes_fresh_slots,
+          purge_spares_what_is_held, purge_of_locked_memory_is_refused, purge_pages, giving_keeps_to_the_limit,
+          strangers_are_stepped_over, blocked_area_is_left, out_of_memory, threads_never_share_a_slot)
