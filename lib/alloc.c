@@ -287,6 +287,12 @@ static void give_nursery(void *p)
 
 static void give(void *p)
 {
+    size_t slot;
+    const struct hkm_range *r = hkm_registry_find(p, &slot);
+    if (r && hkm_tag_at(r, slot) == &hkm_tag_nursery) {
+        give_nursery(p);
+        return;
+    }
     struct place at = locate(p, "free");
     switch (at.kind) {
     case SLAB:
@@ -294,8 +300,7 @@ static void give(void *p)
             hkm_os_bad_pointer("free", "double free", p);
         give_block(p, at.slab);
         break;
-    case NURSERY:
-        give_nursery(p);
+    case NURSERY: /* seen above */
         break;
     case RUN:
         hkm_add(&large_frees, 1);
@@ -429,4 +434,10 @@ void hkm_alloc_stats(struct hak_stats *s)
     s->live_bytes += hkm_mid_bytes() + hkm_nursery_live() + s->big_bytes;
 }
 
-size_t hkm_alloc_purge(void) { return hkm_nursery_purge() + hkm_thread_purge(); }
+size_t hkm_alloc_purge(void)
+{
+    size_t before = hkm_load(&hkm_superslab_stats.purged);
+    hkm_nursery_purge();
+    hkm_thread_purge();
+    return hkm_load(&hkm_superslab_stats.purged) - before; /* slots may also be purged as they become free on the way */
+}

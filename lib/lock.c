@@ -30,10 +30,11 @@ size_t hkm_generation(void)
     return hkm_load(&generation);
 }
 
+static hkm_word watched;
+
 void hkm_generation_watch(void)
 {
-    static hkm_word begun;
-    if (hkm_load(&begun) || !hkm_cas(&begun, 0, 1))
+    if (hkm_load(&watched) || !hkm_cas(&watched, 0, 1))
         return;
     hkm_word *c = hkm_os_map(hkm_os.page);
     if (c && hkm_os_wipe_on_fork(c, hkm_os.page)) {
@@ -77,7 +78,9 @@ bool hkm_lock(struct hkm_lock *l)
 {
     rank_enter(l);
     /* Asking for the generation first also means that a child learns of the fork before it takes its first lock, so no
-     * lock of its own can ever look abandoned. */
+     * lock of its own can ever look abandoned.  While the process has one thread, no fork can happen under a lock. */
+    if (unlikely(!hkm_load(&watched)) && !hkm_os_single_threaded())
+        hkm_generation_watch();
     size_t gen = hkm_generation();
     if (likely(hkm_cas(&l->word, FREE, gen << 2 | HELD)))
         return false;

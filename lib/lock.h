@@ -39,6 +39,6 @@ bool hkm_lock_abandoned(const struct hkm_lock *l); /* held by a thread that a fo
 
 /* The generation: 0 at first, one more in every child whose parent had several threads. */
 size_t hkm_generation(void);
-void hkm_generation_watch(void); /* from now on forks are noticed; called when a second thread appears, without locks */
+void hkm_generation_watch(void); /* from now on forks are noticed; hkm_lock calls it once there is a second thread */
 
 #endif

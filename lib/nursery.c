@@ -20,6 +20,7 @@ static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_NURSERY);
 static struct hkm_slab *slot; /* under lock, like all below; NULL until first used */
 static bool closed;           /* no memory for it, once and for all */
 static unsigned low;          /* no granule below it is free */
+static unsigned top;          /* no granule from here on was ever used */
 static uint8_t taken[HKM_CLASSES];
 static size_t used[WORDS], start[WORDS];
 
@@ -33,6 +34,11 @@ static void soil(unsigned from, unsigned to)
 
 static void set(size_t *map, unsigned from, unsigned to, bool on)
 {
+    if (likely(from / BITS == (to - 1) / BITS)) { /* most blocks are small */
+        size_t mask = (to - from == BITS ? ~(size_t)0 : ((size_t)1 << (to - from)) - 1) << from % BITS;
+        map[from / BITS] = on ? map[from / BITS] | mask : map[from / BITS] & ~mask;
+        return;
+    }
     for (unsigned g = from; g < to;) {
         unsigned n = BITS - g % BITS < to - g ? BITS - g % BITS : to - g;
         size_t mask = (n == BITS ? ~(size_t)0 : ((size_t)1 << n) - 1) << g % BITS;
@@ -58,10 +64,12 @@ static unsigned seek(unsigned g, bool want_used)
 
 static unsigned end_of(unsigned g)
 {
-    do
-        g++;
-    while (g < GRANULES && get(used, g) && !get(start, g));
-    return g;
+    for (g++; g < GRANULES; g = (g / BITS + 1) * BITS) {
+        size_t stop = (start[g / BITS] | ~used[g / BITS]) >> g % BITS;
+        if (stop)
+            return g + hkm_low_bit(stop);
+    }
+    return GRANULES;
 }
 
 static bool open_slot(void)
@@ -77,6 +85,20 @@ static bool open_slot(void)
     return true;
 }
 
+/* Room for n granules: the lowest hole, if it is large enough, else behind all others; only then a search. */
+static unsigned find(unsigned n)
+{
+    low = seek(low, false);
+    unsigned g = low, tries = 0;
+    while (g < GRANULES) {
+        unsigned stop = g >= top ? (unsigned)GRANULES : seek(g, true);
+        if (stop - g >= n)
+            return g;
+        g = tries++ == 0 && top + n <= GRANULES ? top : seek(stop, false);
+    }
+    return GRANULES;
+}
+
 void *hkm_nursery_alloc(size_t size, unsigned cls)
 {
     void *p = NULL;
@@ -86,21 +108,18 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
         return NULL;
     hkm_lock(&lock);
     if (taken[cls] < most && (slot || open_slot())) {
-        low = seek(low, false);
-        for (unsigned g = low; g < GRANULES;) {
-            unsigned stop = seek(g, true);
-            if (stop - g >= n) {
-                set(used, g, g + n, true);
-                set(start, g, g + 1, true);
-                soil(g, g + n);
-                taken[cls]++;
-                p = slot->start + (size_t)g * GRANULE;
-                break;
-            }
-            g = seek(stop, false);
-        }
-        if (!p)
+        unsigned g = find(n);
+        if (g < GRANULES) {
+            set(used, g, g + n, true);
+            start[g / BITS] |= (size_t)1 << g % BITS;
+            if (g + n > top)
+                top = g + n;
+            soil(g, g + n);
+            taken[cls]++;
+            p = slot->start + (size_t)g * GRANULE;
+        } else {
             taken[cls] = UINT8_MAX;
+        }
     }
     hkm_unlock(&lock);
     return p;
@@ -131,7 +150,7 @@ enum hkm_nursery_state hkm_nursery_free(void *p)
     enum hkm_nursery_state was = state(p);
     if (was == HKM_NURSERY_BLOCK) {
         unsigned g = granule(p), end = end_of(g);
-        set(start, g, g + 1, false);
+        start[g / BITS] &= ~((size_t)1 << g % BITS);
         set(used, g, end, false);
         if (g < low)
             low = g;
@@ -149,6 +168,8 @@ bool hkm_nursery_resize(void *p, size_t size)
     if (ok && g + n > end) {
         set(used, end, g + n, true);
         soil(end, g + n);
+        if (g + n > top)
+            top = g + n;
     }
     if (ok && g + n < end) {
         set(used, g + n, end, false);

@@ -120,6 +120,10 @@ void hkm_os_pause(void)
 #endif
 }
 
+extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
+
+bool hkm_os_single_threaded(void) { return &__libc_single_threaded && *(volatile char *)&__libc_single_threaded; }
+
 bool hkm_os_at_fork_child(void (*child)(void)) { return pthread_atfork(NULL, NULL, child) == 0; }
 
 extern char **environ;

@@ -36,6 +36,7 @@ bool hkm_os_wipe_on_fork(void *addr, size_t size); /* the child of a fork sees z
 void hkm_os_wait(const void *word32, uint32_t value); /* sleeps while *word32 == value */
 void hkm_os_wake(const void *word32);                 /* wakes one */
 void hkm_os_pause(void);
+bool hkm_os_single_threaded(void); /* no other thread exists, or did; false when that is not known */
 bool hkm_os_at_fork_child(void (*child)(void));
 
 /* The address that tells one live thread from all others.  Never 0. */

@@ -14,8 +14,8 @@ enum {
     GAP = 1 << 20,            /* between tables and slots, never mapped */
     ALIGN = HKM_SUPERSLAB_SIZE > (2 << 20) ? HKM_SUPERSLAB_SIZE : 2 << 20,
 };
-/* Address space of a range: 1 TiB, where there is plenty; less where the kernel refuses. */
-static const size_t slots_most = sizeof(void *) == 8 ? (size_t)1 << 24 : 1 << 10;
+/* Address space of a range: 256 GiB, where there is plenty; less where the kernel refuses. */
+static const size_t slots_most = sizeof(void *) == 8 ? (size_t)1 << 22 : 1 << 10;
 static const size_t slots_least = 64;
 
 struct hkm_range hkm_range;

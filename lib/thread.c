@@ -4,7 +4,7 @@
  * thread.c: see thread.h.
  *
  * A heap is LIVE (a thread owns its cache side), PARKED (nobody does; its cache is empty), ORPHANED (a fork left its thread
- * behind), or LATE (the one heap that serves threads past their last destructor).  Its state changes under its own lock.
+ * behind), BURIED (somebody is making a parked heap of it), or LATE (the one heap that serves threads past their last destructor).  Its state changes under its own lock.
  */
 #include "thread.h"
 #include "meta.h"
@@ -14,7 +14,7 @@
 
 #include <pthread.h>
 
-enum { LIVE, PARKED, ORPHANED, LATE };
+enum { LIVE, PARKED, ORPHANED, BURIED, LATE };
 enum { ROUNDS = 2, LOOKS = 8 };
 
 __thread struct hkm_tls hkm_tls __attribute__((tls_model("initial-exec"), visibility("hidden")));
@@ -164,10 +164,8 @@ static HKM_COLD struct hkm_heap *birth(void)
     if (!h)
         return NULL;
     set_heap(h);
-    if (!first) { /* a process with one thread cannot fork in the middle of anything */
-        hkm_generation_watch();
+    if (!first)
         watch_forks();
-    }
     watch_thread(h);
     return h;
 }
@@ -208,7 +206,7 @@ static bool bury_orphan(void)
     if (!hkm_load(&norphaned))
         return false;
     for (struct hkm_heap *h = (struct hkm_heap *)hkm_load_acq(&all); h; h = h->next) {
-        if (hkm_load(&h->state) != ORPHANED || !hkm_cas(&h->state, ORPHANED, LATE + 1))
+        if (hkm_load(&h->state) != ORPHANED || !hkm_cas(&h->state, ORPHANED, BURIED))
             continue;
         hkm_add(&norphaned, (size_t)-1);
         hkm_heap_bury(h);

@@ -52,8 +52,8 @@ START_TEST(large_and_guarded)
         ck_assert(all_zero(p, size));
         ck_assert_uint_ge(hkm_meta_bytes(), before + size);
         before = hkm_meta_bytes();
-        /* It begins a chunk of its own.  No access before it, and none behind the chunk's end. */
-        ck_assert(!unit_readable(p - 1));
+        /* It has a chunk of its own.  No access before that, and none behind its end. */
+        ck_assert(!unit_readable(p - 1) || !unit_readable(p - page - 1));
         size_t end = 0;
         while (end < size + 2 * page && unit_readable(p + end))
             end += page;

@@ -11,6 +11,13 @@
 
 static void *take(size_t size) { return hkm_nursery_alloc(size, hkm_class_of(size)); }
 
+static size_t usable(const void *p)
+{
+    size_t bytes = 77;
+    ck_assert((hkm_nursery_look(p, &bytes) == HKM_NURSERY_BLOCK) == (bytes != 0));
+    return bytes;
+}
+
 START_TEST(blocks_are_side_by_side)
 {
     hkm_os_init();
@@ -21,13 +28,13 @@ START_TEST(blocks_are_side_by_side)
     size_t slot;
     struct hkm_range *range = hkm_registry_find(p, &slot);
     ck_assert_ptr_eq(hkm_tag_at(range, slot), &hkm_tag_nursery);
-    ck_assert_uint_eq(hkm_nursery_size(p), 16);
-    ck_assert_uint_eq(hkm_nursery_size(q), 112);
-    ck_assert_uint_eq(hkm_nursery_size(r), 16);
+    ck_assert_uint_eq(usable(p), 16);
+    ck_assert_uint_eq(usable(q), 112);
+    ck_assert_uint_eq(usable(r), 16);
     ck_assert_uint_eq(hkm_nursery_live(), 144);
-    ck_assert_uint_eq(hkm_nursery_size(q + 16), 0);
-    ck_assert_uint_eq(hkm_nursery_size(q + 8), 0);
-    ck_assert_uint_eq(hkm_nursery_size(r + 16), 0);
+    ck_assert_uint_eq(usable(q + 16), 0);
+    ck_assert_uint_eq(usable(q + 8), 0);
+    ck_assert_uint_eq(usable(r + 16), 0);
 }
 END_TEST
 
@@ -64,14 +71,18 @@ START_TEST(wrong_frees_are_told_apart)
     hkm_os_init();
     char *p = take(64), *q = take(64);
     memset(p, 7, 128);
+    size_t bytes;
+    ck_assert_int_eq(hkm_nursery_look(p, &bytes), HKM_NURSERY_BLOCK);
+    ck_assert_int_eq(hkm_nursery_look(p + 16, &bytes), HKM_NURSERY_INTERIOR);
+    ck_assert_int_eq(hkm_nursery_look(q + 64, &bytes), HKM_NURSERY_FREE);
     ck_assert_int_eq(hkm_nursery_free(p + 16), HKM_NURSERY_INTERIOR);
     ck_assert_int_eq(hkm_nursery_free(p + 1), HKM_NURSERY_INTERIOR);
-    ck_assert_int_eq(hkm_nursery_free(p), HKM_NURSERY_OK);
+    ck_assert_int_eq(hkm_nursery_free(p), HKM_NURSERY_BLOCK);
     ck_assert_int_eq(hkm_nursery_free(p), HKM_NURSERY_FREE);
     ck_assert_int_eq(hkm_nursery_free(p + 16), HKM_NURSERY_FREE);
     ck_assert_int_eq(hkm_nursery_free(q + 64), HKM_NURSERY_FREE);
-    ck_assert(all_bytes(q, 64, 7) && hkm_nursery_size(q) == 64 && hkm_nursery_live() == 64);
-    ck_assert_int_eq(hkm_nursery_free(q), HKM_NURSERY_OK);
+    ck_assert(all_bytes(q, 64, 7) && usable(q) == 64 && hkm_nursery_live() == 64);
+    ck_assert_int_eq(hkm_nursery_free(q), HKM_NURSERY_BLOCK);
     ck_assert_uint_eq(hkm_nursery_live(), 0);
     ck_assert_ptr_eq(take(128), p); /* neighbours that are free are one hole */
 }
@@ -82,19 +93,19 @@ START_TEST(resize_in_place)
     hkm_os_init();
     char *p = take(64), *q = take(64);
     ck_assert(hkm_nursery_resize(p, 64) && hkm_nursery_resize(p, 49));
-    ck_assert_uint_eq(hkm_nursery_size(p), 64);
+    ck_assert_uint_eq(usable(p), 64);
     ck_assert(!hkm_nursery_resize(p, 65)); /* q is in the way */
     ck_assert(hkm_nursery_resize(p, 20));
-    ck_assert_uint_eq(hkm_nursery_size(p), 32);
+    ck_assert_uint_eq(usable(p), 32);
     char *r = take(30);
     ck_assert_ptr_eq(r, p + 32);
     ck_assert(!hkm_nursery_resize(p, 33));
     ck_assert(hkm_nursery_resize(q, 4096));
-    ck_assert_uint_eq(hkm_nursery_size(q), 4096);
+    ck_assert_uint_eq(usable(q), 4096);
     ck_assert(!hkm_nursery_resize(q, 4097) && !hkm_nursery_resize(q, SIZE_MAX - 10) &&
               !hkm_nursery_resize(q, (size_t)1 << 36));
     ck_assert_uint_eq(hkm_nursery_live(), 32 + 32 + 4096);
-    ck_assert_int_eq(hkm_nursery_free(r), HKM_NURSERY_OK);
+    ck_assert_int_eq(hkm_nursery_free(r), HKM_NURSERY_BLOCK);
     ck_assert(hkm_nursery_resize(p, 64) && !hkm_nursery_resize(p, 65));
 }
 END_TEST
@@ -119,8 +130,8 @@ START_TEST(random_work)
             served++;
             held[i].size = size;
         } else {
-            size_t usable = hkm_round_up(held[i].size, 16), least = size < held[i].size ? size : held[i].size;
-            expect(hkm_nursery_size(held[i].p) == usable);
+            size_t granules = hkm_round_up(held[i].size, 16), least = size < held[i].size ? size : held[i].size;
+            expect(usable(held[i].p) == granules);
             expect(pattern_holds(held[i].p, held[i].size, i));
             if (random_below(&seed, 4)) {
                 bool ok = hkm_nursery_resize(held[i].p, size);
@@ -128,7 +139,7 @@ START_TEST(random_work)
                 expect(pattern_holds(held[i].p, ok ? least : held[i].size, i));
                 held[i].size = ok ? size : held[i].size;
             } else {
-                expect(hkm_nursery_free(held[i].p) == HKM_NURSERY_OK);
+                expect(hkm_nursery_free(held[i].p) == HKM_NURSERY_BLOCK);
                 held[i].p = NULL;
                 held[i].size = 0;
                 continue;
@@ -158,19 +169,19 @@ START_TEST(purge)
     memset(p, 7, 3000);
     memset(q, 7, 4096);
     memset(r, 7, 16);
-    ck_assert_int_eq(hkm_nursery_free(p), HKM_NURSERY_OK);
-    ck_assert_int_eq(hkm_nursery_free(q), HKM_NURSERY_OK);
+    ck_assert_int_eq(hkm_nursery_free(p), HKM_NURSERY_BLOCK);
+    ck_assert_int_eq(hkm_nursery_free(q), HKM_NURSERY_BLOCK);
     size_t done = hkm_nursery_purge();
     if (page == 4096) {
         ck_assert_uint_ge(done, page);
         ck_assert(all_zero(p, page));
     }
     ck_assert(all_bytes(r, 16, 7));
-    ck_assert_uint_eq(hkm_nursery_size(r), 16);
+    ck_assert_uint_eq(usable(r), 16);
     ck_assert_uint_eq(hkm_nursery_purge(), 0); /* there is no more */
     p = take(3000);
     memset(p, 7, 3000);
-    ck_assert_int_eq(hkm_nursery_free(p), HKM_NURSERY_OK);
+    ck_assert_int_eq(hkm_nursery_free(p), HKM_NURSERY_BLOCK);
     ck_assert_uint_eq(hkm_nursery_purge(), page == 4096 ? page : 0);
 }
 END_TEST
@@ -186,8 +197,8 @@ static void *churn(void *arg)
         pattern_fill(p, size, seed);
         if (round % 10 == 0)
             hkm_nursery_purge();
-        if (!pattern_holds(p, size, seed) || hkm_nursery_size(p) != hkm_round_up(size, 16) ||
-            hkm_nursery_free(p) != HKM_NURSERY_OK)
+        if (!pattern_holds(p, size, seed) || usable(p) != hkm_round_up(size, 16) ||
+            hkm_nursery_free(p) != HKM_NURSERY_BLOCK)
             return NULL;
     }
     return arg;

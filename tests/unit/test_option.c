@@ -68,8 +68,8 @@ static void refuses(const struct row *r, const char *text)
     char want[512];
     set_to = text;
     struct unit_child c = unit_child(read_wrong, (void *)r);
-    snprintf(want, sizeof want, "hakmem: HAKMEM_%s=%.64s is not a number from %ld to %ld; the default %ld is used\n",
-             r->name, text, r->least, r->most, r->def);
+    snprintf(want, sizeof want, "hakmem: HAKMEM_%s=%.64s is not a number from %ld to %ld%s; the default %ld is used\n",
+             r->name, text, r->least, r->most, r->field == &hkm_option.stats ? " or json" : "", r->def);
     ck_assert_msg(c.code == 0, "the child ended with %d: %s", c.code, c.text);
     ck_assert_str_eq(c.text, want);
 }
