@@ -80,7 +80,7 @@ static void in_child(int number, void **own)
 {
     uint64_t state = 7 * (uint64_t)number + 1;
     void *blocks[ROOM];
-    alarm(30);
+    alarm(20);
     for (size_t i = 0; i < COUNT_OF(blocks); i++) {
         blocks[i] = make(&state);
         if (!blocks[i])
@@ -117,7 +117,7 @@ static void in_child(int number, void **own)
     if (number % 10 == 0) { /* a grandchild */
         pid_t pid = fork();
         if (pid == 0) {
-            alarm(30);
+            alarm(20);
             for (int i = 0; i < 300; i++)
                 free(make(&state));
             _exit(0);
@@ -159,7 +159,7 @@ int main(void)
             if (shown++ < 10)
                 note("fork %d: %s %d", i, WIFSIGNALED(status) ? "signal" : "exit status",
                      WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-            if (bad > 20)
+            if (bad >= 3)
                 break;
         }
         /* Our own blocks change, too. */

@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * test_thread.c: birth, death and adoption of heaps, frees after the last destructor, the order of refill, fork.
+ */
+#include "thread.h"
+#include "option.h"
+#include "superslab.h"
+#include "unit.h"
+
+static void start(void)
+{
+    hkm_os_init();
+    hkm_store(&hkm_option.disable_purge, 1);
+}
+
+static size_t held_slots(void) { return hkm_load(&hkm_superslab_stats.taken); }
+
+/* The ways of malloc and free, without alloc.c. */
+static void *take(unsigned cls)
+{
+    struct hkm_heap *h = hkm_thread_begin();
+    if (!h)
+        return NULL;
+    struct hkm_bin *b = h->bin[cls];
+    void *p = b ? b->slots[b->room] : NULL;
+    if (p)
+        b->room++;
+    else
+        p = hkm_thread_refill(h, cls);
+    hkm_thread_end(h);
+    return (void *)((uintptr_t)p & ~HKM_ZERO);
+}
+static void give(void *p)
+{
+    struct hkm_slab *s = hkm_registry_slab(p);
+    struct hkm_heap *h = hkm_thread_own();
+    if (!h || hkm_load(&s->owner) != (size_t)h) {
+        hkm_thread_free_remote(p, s);
+        return;
+    }
+    struct hkm_bin *b = h->bin[s->cls];
+    b->slots[--b->room] = p;
+    if (!b->room)
+        hkm_heap_full(b);
+}
+static struct hkm_heap *owner(void *p) { return (struct hkm_heap *)hkm_load(&hkm_registry_slab(p)->owner); }
+
+static void count_heap(struct hkm_heap *h, void *arg)
+{
+    expect(hkm_heap_valid(h));
+    ++*(size_t *)arg;
+}
+static size_t heaps_there_are(void)
+{
+    size_t n = 0;
+    hkm_thread_each(count_heap, &n);
+    return n;
+}
+
+/* ---- birth and death --------------------------------------------------------------------------------------------- */
+
+START_TEST(birth_on_first_use)
+{
+    start();
+    ck_assert_ptr_null(hkm_thread_own());
+    ck_assert_ptr_eq(hkm_thread_front(), &hkm_heap_empty);
+    ck_assert_uint_eq(hkm_thread_heaps(), 0);
+    struct hkm_heap *h = hkm_thread_begin();
+    ck_assert_ptr_nonnull(h);
+    hkm_thread_end(h);
+    ck_assert_ptr_eq(hkm_thread_own(), h);
+    ck_assert_ptr_eq(hkm_thread_front(), &h->front);
+    ck_assert_ptr_eq(hkm_thread_begin(), h);
+    ck_assert_uint_eq(hkm_load(&h->thread), hkm_os_thread());
+    ck_assert_uint_eq(hkm_thread_heaps(), 1);
+    ck_assert_uint_eq(hkm_thread_parked(), 0);
+    ck_assert_uint_eq(heaps_there_are(), 1);
+    /* TLS was set up afresh after the first heap was made: the heap is still this thread's. */
+    memset(&hkm_tls, 0, sizeof hkm_tls);
+    ck_assert_ptr_eq(hkm_thread_begin(), h);
+    ck_assert_uint_eq(hkm_thread_heaps(), 1);
+}
+END_TEST
+
+static void *my_heap(void *arg)
+{
+    struct hkm_heap *h = hkm_thread_begin();
+    hkm_thread_end(h);
+    give(take(3));
+    (void)arg;
+    return h;
+}
+
+START_TEST(heaps_are_adopted)
+{
+    start();
+    struct hkm_heap *mine = my_heap(NULL), *h = unit_join(unit_start(my_heap, NULL));
+    ck_assert_ptr_ne(h, mine);
+    ck_assert_uint_eq(hkm_thread_parked(), 1);
+    ck_assert_uint_eq(hkm_load(&h->thread), 0);
+    for (int i = 0; i < 20; i++)
+        ck_assert_ptr_eq(unit_join(unit_start(my_heap, NULL)), h);
+    ck_assert_uint_eq(hkm_thread_heaps(), 2);
+    ck_assert_uint_eq(hkm_thread_parked(), 1);
+    ck_assert_uint_eq(heaps_there_are(), 2);
+}
+END_TEST
+
+static struct unit_gate gates[20];
+
+static void *live_until_told(void *arg)
+{
+    struct unit_gate *g = arg;
+    struct hkm_heap *h = my_heap(NULL);
+    void *p = take(3);
+    unit_reach(g, 1);
+    unit_await(g, 2);
+    give(p);
+    return h;
+}
+
+static pthread_t start_one(struct unit_gate *g)
+{
+    pthread_mutex_init(&g->mutex, NULL);
+    pthread_cond_init(&g->moved, NULL);
+    g->step = 0;
+    pthread_t thread = unit_start(live_until_told, g);
+    unit_await(g, 1);
+    return thread;
+}
+static struct hkm_heap *end_one(struct unit_gate *g, pthread_t thread)
+{
+    unit_reach(g, 2);
+    return unit_join(thread);
+}
+
+START_TEST(last_parked_first_adopted)
+{
+    pthread_t threads[5];
+    struct hkm_heap *h[5];
+    start();
+    for (int i = 0; i < 5; i++)
+        threads[i] = start_one(&gates[i]);
+    ck_assert_uint_eq(hkm_thread_heaps(), 5);
+    for (int i = 0; i < 5; i++) {
+        h[i] = end_one(&gates[i], threads[i]);
+        ck_assert_uint_eq(hkm_thread_parked(), (size_t)i + 1);
+        for (int j = 0; j < i; j++)
+            ck_assert_ptr_ne(h[i], h[j]);
+    }
+    for (int i = 0; i < 5; i++)
+        threads[i] = start_one(&gates[i]);
+    ck_assert_uint_eq(hkm_thread_parked(), 0);
+    for (int i = 0; i < 5; i++)
+        ck_assert_ptr_eq(end_one(&gates[i], threads[i]), h[4 - i]);
+    ck_assert_uint_eq(hkm_thread_heaps(), 5);
+}
+END_TEST
+
+static void *left_behind[100];
+
+static void *leave_blocks(void *arg)
+{
+    for (unsigned i = 0; i < COUNT_OF(left_behind); i++) {
+        unsigned cls = i % HKM_CLASSES;
+        give(take(cls));
+        left_behind[i] = take(cls);
+        pattern_fill(left_behind[i], hkm_class[cls].size, i);
+    }
+    (void)arg;
+    return hkm_thread_own();
+}
+
+START_TEST(death_empties_the_cache)
+{
+    start();
+    struct hkm_heap *h = unit_join(unit_start(leave_blocks, NULL));
+    ck_assert_uint_eq(hkm_thread_parked(), 1);
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        ck_assert(!h->bin[c] || h->bin[c]->room == h->bin[c]->cap);
+    ck_assert_uint_eq(h->nspare, 0);
+    ck_assert(hkm_heap_valid(h));
+    /* Its blocks live on, and others may free them. */
+    for (unsigned i = 0; i < COUNT_OF(left_behind); i++) {
+        ck_assert(pattern_holds(left_behind[i], hkm_class[i % HKM_CLASSES].size, i));
+        give(left_behind[i]);
+    }
+    ck_assert_ptr_nonnull(hkm_thread_own()); /* for the buffer of remote frees */
+    hkm_thread_purge();
+    ck_assert_uint_eq(held_slots(), 0);
+}
+END_TEST
+
+/* ---- destructors ------------------------------------------------------------------------------------------------- */
+
+static pthread_key_t early;
+static int rounds;
+static struct {
+    struct hkm_heap *own;
+    void *p;
+} seen[8];
+
+/* In every round that there is: takes a block, frees the one of the round before. */
+static void destroy(void *arg)
+{
+    seen[rounds].p = take(5);
+    memset(seen[rounds].p, rounds, hkm_class[5].size);
+    seen[rounds].own = hkm_thread_own();
+    if (rounds && all_bytes(seen[rounds - 1].p, hkm_class[5].size, (unsigned char)(rounds - 1)))
+        give(seen[rounds - 1].p);
+    rounds++;
+    pthread_setspecific(early, arg);
+}
+
+static void *die_slowly(void *arg)
+{
+    pthread_setspecific(early, arg);
+    give(take(5));
+    return hkm_thread_own();
+}
+
+static void *die_late(void *arg)
+{
+    hkm_tls.exits = HKM_LATE; /* as in the last of many destructors */
+    void *p = take(9), *q = take(70);
+    memset(p, 7, hkm_class[9].size);
+    memset(q, 7, hkm_class[70].size);
+    *(void **)arg = owner(p);
+    give(q);
+    give(take(9));
+    return hkm_thread_own() ? NULL : p;
+}
+
+START_TEST(destructors_may_allocate)
+{
+    start();
+    ck_assert_int_eq(pthread_key_create(&early, destroy), 0); /* before the library's: it comes first in every round */
+    int token;
+    struct hkm_heap *h = unit_join(unit_start(die_slowly, &token));
+    ck_assert_int_ge(rounds, 4);
+    ck_assert_ptr_eq(seen[0].own, h);
+    ck_assert_ptr_eq(seen[1].own, h);
+    ck_assert_ptr_null(seen[rounds - 1].own); /* by then it has been given up */
+    struct hkm_heap *late = owner(seen[rounds - 1].p);
+    ck_assert_ptr_ne(late, h);
+    ck_assert_uint_eq(hkm_load(&late->thread), 0);
+    ck_assert_uint_eq(hkm_thread_parked(), 1); /* the late heap is not parked */
+    ck_assert_uint_eq(hkm_thread_heaps(), 2);
+    ck_assert(all_bytes(seen[rounds - 1].p, hkm_class[5].size, (unsigned char)(rounds - 1)));
+    give(seen[rounds - 1].p);
+    ck_assert_ptr_eq(hkm_thread_own(), h); /* this thread adopted it */
+    ck_assert_ptr_ne(hkm_thread_own(), late);
+}
+END_TEST
+
+START_TEST(late_heap_is_shared)
+{
+    void *late[3], *p[3];
+    start();
+    for (int i = 0; i < 3; i++) {
+        p[i] = unit_join(unit_start(die_late, &late[i]));
+        ck_assert_ptr_nonnull(p[i]);
+        ck_assert_ptr_eq(late[i], late[0]);
+        for (int j = 0; j < i; j++)
+            ck_assert_ptr_ne(p[i], p[j]);
+    }
+    ck_assert_uint_eq(hkm_thread_heaps(), 1);
+    ck_assert_uint_eq(hkm_thread_parked(), 0);
+    for (int i = 0; i < 3; i++) {
+        ck_assert(all_bytes(p[i], hkm_class[9].size, 7));
+        give(p[i]);
+    }
+    ck_assert_uint_eq(heaps_there_are(), 2);
+    ck_assert_ptr_ne(hkm_thread_own(), late[0]);
+}
+END_TEST
+
+/* ---- the order of refill ------------------------------------------------------------------------------------------ */
+
+START_TEST(parked_heaps_before_the_pool)
+{
+    start();
+    unsigned cls = hkm_class_of(1000);
+    give(take(cls));
+    while (hkm_thread_own()->tiny[cls].partial || hkm_thread_own()->bin[cls]->slots[hkm_thread_own()->bin[cls]->room])
+        (void)take(cls);
+    pthread_t thread = start_one(&gates[0]);
+    struct hkm_heap *h = end_one(&gates[0], thread);
+    /* The parked heap has a slab of this class with a block out. */
+    hkm_heap_assign(h, hkm_os_thread());
+    while (!hkm_heap_refill(h, cls))
+        ck_assert(hkm_heap_supply(h, cls));
+    hkm_heap_flush_remote(h);
+    struct hkm_slab *s = h->tiny[cls].partial;
+    ck_assert_ptr_nonnull(s);
+    struct hkm_bin *b = h->bin[cls];
+    void *out = b->slots[b->room++];
+    hkm_heap_flush(h);
+    hkm_heap_assign(h, 0);
+    ck_assert_ptr_eq(owner(out), h);
+    size_t slots = held_slots();
+    void *p = take(cls);
+    ck_assert_ptr_eq(hkm_registry_slab(p), s);
+    ck_assert_ptr_eq(owner(p), hkm_thread_own());
+    ck_assert_uint_eq(held_slots(), slots);
+    give(out);
+    ck_assert_uint_eq(hkm_thread_own()->nremote, 0); /* it is an own block now */
+}
+END_TEST
+
+START_TEST(used_slots_before_fresh_ones)
+{
+    static void *p[600];
+    start();
+    unsigned cls = hkm_class_of(8192);
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        memset(p[i] = take(cls), 7, 8192);
+    size_t mapped = hkm_load(&hkm_superslab_stats.mapped);
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        give(p[i]);
+    hkm_heap_flush(hkm_thread_own());
+    ck_assert_uint_eq(held_slots(), 0);
+    size_t dirty = hkm_load(&hkm_superslab_stats.dirty);
+    ck_assert_uint_ge(dirty, COUNT_OF(p) / hkm_class[cls].blocks);
+    unsigned other = hkm_class_of(16384); /* another class, the same slots */
+    for (unsigned i = 0; i < dirty; i++)
+        ck_assert_ptr_nonnull(take(other));
+    ck_assert_uint_lt(hkm_load(&hkm_superslab_stats.dirty), dirty);
+    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.mapped), mapped);
+}
+END_TEST
+
+/* More parked heaps than a refill looks at, none of which has anything.  Whoever holds the lock of one of them keeps it. */
+static struct hkm_heap *locked;
+
+static void *hold_lock(void *arg)
+{
+    struct unit_gate *g = arg;
+    hkm_lock(&locked->lock);
+    unit_reach(g, 1);
+    unit_await(g, 2);
+    size_t word = hkm_load(&locked->lock.word);
+    if (word)
+        hkm_unlock(&locked->lock);
+    return word ? arg : NULL;
+}
+
+START_TEST(many_parked_heaps)
+{
+    pthread_t threads[20];
+    struct hkm_heap *h[20];
+    start();
+    give(take(0));
+    for (int i = 0; i < 20; i++)
+        threads[i] = start_one(&gates[i]);
+    for (int i = 0; i < 20; i++)
+        h[i] = end_one(&gates[i], threads[i]);
+    hkm_thread_purge();
+    ck_assert_uint_eq(hkm_thread_parked(), 20);
+    for (int i = 0; i < 20; i++) {
+        struct unit_gate g = UNIT_GATE;
+        locked = h[i];
+        pthread_t holder = unit_start(hold_lock, &g);
+        unit_await(&g, 1);
+        ck_assert_ptr_nonnull(take(10 + (unsigned)i)); /* a class that nobody has */
+        unit_reach(&g, 2);
+        ck_assert_msg(unit_join(holder) != NULL, "heap %d was unlocked by somebody who did not hold it", i);
+    }
+}
+END_TEST
+
+START_TEST(purge_gives_all_back)
+{
+    static void *p[3000];
+    uint64_t seed = 1;
+    start();
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        memset(p[i] = take((unsigned)random_below(&seed, HKM_CLASSES)), 7, 16);
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        give(p[i]);
+    unit_join(unit_start(my_heap, NULL));
+    ck_assert_uint_gt(hkm_thread_purge(), 0);
+    ck_assert_uint_eq(held_slots(), 0);
+    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.dirty), 0);
+    ck_assert_uint_eq(hkm_thread_purge(), 0);
+    ck_assert_ptr_nonnull(take(3));
+}
+END_TEST
+
+/* ---- fork --------------------------------------------------------------------------------------------------------- */
+
+static void *live_and_hold(void *arg)
+{
+    struct unit_gate *g = arg;
+    (void)leave_blocks(NULL);
+    struct hkm_heap *h = hkm_thread_own();
+    if (locked)
+        hkm_lock(&h->lock);
+    unit_reach(g, 1);
+    unit_await(g, 2);
+    if (locked)
+        hkm_unlock(&h->lock);
+    return h;
+}
+
+static void *adopt_in_child(void *arg)
+{
+    (void)arg;
+    return my_heap(NULL);
+}
+
+static void child_of_many(void *arg)
+{
+    struct hkm_heap *mine = hkm_thread_own();
+    size_t heaps = hkm_thread_heaps();
+    void *kept = arg;
+    CHILD(hkm_generation() == 1);
+    CHILD(all_bytes(kept, hkm_class[7].size, 7));
+    for (unsigned i = 0; i < COUNT_OF(left_behind); i++) { /* what the dead thread had is whole */
+        CHILD(pattern_holds(left_behind[i], hkm_class[i % HKM_CLASSES].size, i));
+        CHILD(owner(left_behind[i]) != mine);
+        CHILD(hkm_load(&hkm_tag_at(hkm_registry_slab(left_behind[i])->range,
+                                   hkm_slab_slot(hkm_registry_slab(left_behind[i])))->thread) == 0);
+    }
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        void *p = take(c);
+        CHILD(p != NULL);
+        memset(p, 1, hkm_class[c].size);
+        give(p);
+    }
+    CHILD(hkm_thread_own() == mine);
+    for (unsigned i = 0; i < COUNT_OF(left_behind); i++)
+        give(left_behind[i]);
+    give(kept);
+    hkm_thread_purge(); /* this buries the dead */
+    CHILD(hkm_thread_parked() == heaps - 1);
+    CHILD(heaps_there_are() == heaps);
+    CHILD(hkm_thread_heaps() == heaps);
+    if (!locked) /* else what it had cached is lost */
+        CHILD(held_slots() == 0);
+    pthread_t thread;
+    void *adopted = NULL;
+    CHILD(pthread_create(&thread, NULL, adopt_in_child, NULL) == 0 && pthread_join(thread, &adopted) == 0);
+    CHILD(adopted != mine && hkm_thread_heaps() == heaps);
+}
+
+static void fork_beside_another(void)
+{
+    struct unit_gate g = UNIT_GATE;
+    start();
+    void *kept = take(7);
+    memset(kept, 7, hkm_class[7].size);
+    pthread_t thread = unit_start(live_and_hold, &g);
+    unit_await(&g, 1);
+    unit_passes(child_of_many, kept);
+    ck_assert_uint_eq(hkm_thread_parked(), 0); /* all that was the child's affair */
+    unit_reach(&g, 2);
+    struct hkm_heap *h = unit_join(thread);
+    ck_assert(hkm_heap_valid(h) && hkm_heap_valid(hkm_thread_own()));
+    for (unsigned i = 0; i < COUNT_OF(left_behind); i++) {
+        ck_assert(pattern_holds(left_behind[i], hkm_class[i % HKM_CLASSES].size, i));
+        give(left_behind[i]);
+    }
+    give(kept);
+    hkm_thread_purge();
+    ck_assert_uint_eq(held_slots(), 0);
+}
+
+START_TEST(fork_with_another_thread)
+{
+    fork_beside_another();
+}
+END_TEST
+
+START_TEST(fork_while_another_holds_its_lock)
+{
+    locked = (void *)1;
+    fork_beside_another();
+}
+END_TEST
+
+static void *lock_of(void *arg)
+{
+    struct unit_gate *g = arg;
+    (void)my_heap(NULL);
+    hkm_lock(&locked->lock);
+    unit_reach(g, 1);
+    unit_await(g, 2);
+    hkm_unlock(&locked->lock);
+    return NULL;
+}
+
+static void child_whose_heap_is_locked(void *arg)
+{
+    static void *p[2000];
+    CHILD(hkm_lock_abandoned(&hkm_thread_own()->lock));
+    for (unsigned i = 0; i < COUNT_OF(p); i++) {
+        p[i] = take(7);
+        CHILD(p[i] && p[i] != arg);
+        memset(p[i], 1, hkm_class[7].size);
+    }
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        give(p[i]);
+    CHILD(!hkm_lock_abandoned(&hkm_thread_own()->lock));
+    CHILD(hkm_heap_valid(hkm_thread_own()));
+    CHILD(all_bytes(arg, hkm_class[7].size, 7));
+    give(arg);
+    hkm_thread_purge();
+    CHILD(held_slots() == 0);
+}
+
+START_TEST(fork_while_another_holds_our_lock)
+{
+    struct unit_gate g = UNIT_GATE;
+    start();
+    void *p = take(7);
+    memset(p, 7, hkm_class[7].size);
+    hkm_heap_flush(hkm_thread_own());
+    locked = hkm_thread_own();
+    pthread_t thread = unit_start(lock_of, &g);
+    unit_await(&g, 1);
+    unit_passes(child_whose_heap_is_locked, p);
+    unit_reach(&g, 2);
+    unit_join(thread);
+    give(p);
+    ck_assert(hkm_heap_valid(hkm_thread_own()));
+}
+END_TEST
+
+/* A thread that never allocated forks, while the only one that did is at work: the child must not wait for it. */
+static void child_of_an_idle_thread(void *arg)
+{
+    alarm(2);
+    CHILD(take(3) != NULL);
+    hkm_heap_drain(locked);
+    CHILD(hkm_heap_valid(locked));
+    (void)arg;
+}
+
+static struct unit_child idle_child;
+
+static void *fork_idly(void *arg)
+{
+    unit_await(arg, 1);
+    idle_child = unit_child(child_of_an_idle_thread, NULL);
+    return NULL;
+}
+
+START_TEST(fork_by_a_thread_without_a_heap)
+{
+    start();
+    give(take(3));
+    locked = hkm_thread_own();
+    struct unit_gate g = UNIT_GATE;
+    pthread_t thread = unit_start(fork_idly, &g);
+    for (unsigned c = 0; c < HKM_CLASSES; c++) /* it goes on, by fast and slow paths */
+        give(take(c));
+    hkm_lock(&locked->lock);
+    unit_reach(&g, 1);
+    unit_join(thread);
+    hkm_unlock(&locked->lock);
+    ck_assert_msg(idle_child.code == 0, "the child ended with %d: %s", idle_child.code, idle_child.text);
+}
+END_TEST
+
+/* ---- the end of memory --------------------------------------------------------------------------------------------- */
+
+static void run_out(void *arg)
+{
+    void **last = NULL;
+    (void)arg;
+    CHILD(take(0) != NULL);
+    unit_limit(16 * MIB);
+    unsigned n = 0;
+    for (void **p; (p = take(HKM_CLASSES - 1)) != NULL; last = p) {
+        *p = last;
+        CHILD(++n < 2000);
+    }
+    CHILD(n > 100);
+    while (last) {
+        void **next = *last;
+        give(last);
+        last = next;
+    }
+    CHILD(take(HKM_CLASSES - 1) != NULL);
+    unit_unlimit();
+    CHILD(take(HKM_CLASSES - 1) != NULL);
+}
+
+START_TEST(out_of_memory)
+{
+    start();
+    if (!SANITIZED)
+        unit_passes(run_out, NULL);
+}
+END_TEST
+
+UNIT_MAIN("thread", CK_FORK, birth_on_first_use, heaps_are_adopted, last_parked_first_adopted, death_empties_the_cache,
+          destructors_may_allocate, late_heap_is_shared, parked_heaps_before_the_pool, used_slots_before_fresh_ones,
+          many_parked_heaps, purge_gives_all_back, fork_with_another_thread, fork_while_another_holds_its_lock,
+          fork_while_another_holds_our_lock, fork_by_a_thread_without_a_heap, out_of_memory)
