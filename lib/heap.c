@@ -451,7 +451,7 @@ static void rebuild(struct hkm_heap *h)
             hkm_slab_collect(s);
             s->listed = HKM_UNLISTED;
             s->next = s->prev = NULL;
-            hkm_tiny_settle(&h->tiny[s->cls], s, true);
+            settle(h, s, true);
         }
     }
 }

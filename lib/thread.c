@@ -225,17 +225,16 @@ static bool claim(struct hkm_heap *h, unsigned cls)
     bool got = false;
     if (!hkm_load(&nparked) || !hkm_lock_try(&threads_lock))
         return false;
-    struct hkm_heap *p = parked;
-    for (unsigned i = 0; p && i < LOOKS; i++, p = p->next_parked) {
-        if (!hkm_load(&p->inbox) && !p->tiny[cls].partial)
-            continue;
-        if (hkm_lock_try(&p->lock))
-            break;
+    struct hkm_heap *from = NULL, *p = parked;
+    for (unsigned i = 0; p && !from && i < LOOKS; i++, p = p->next_parked) {
+        /* A look without its lock, to pass by those that have nothing. */
+        if ((hkm_load(&p->inbox) || hkm_peek(p->tiny[cls].partial)) && hkm_lock_try(&p->lock))
+            from = p;
     }
     hkm_unlock(&threads_lock);
-    /* p cannot be adopted meanwhile: that takes its lock. */
-    if (p && p != h)
-        got = hkm_heap_claim(h, p, cls);
+    /* It cannot be adopted meanwhile: that takes its lock, which the claim gives up. */
+    if (from)
+        got = hkm_heap_claim(h, from, cls);
     return got;
 }
 

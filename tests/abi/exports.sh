@@ -58,7 +58,11 @@ if [ -n "$so" ]; then
         echo "TLS segment: $size"
         [ -n "$size" ] && [ $((size)) -le 16 ]
     }
-    ok "its TLS segment has at most 16 bytes" tls
+    if grep -q '^#define HKM_DEBUG 1' "$build_dir/config.h" 2>/dev/null; then
+        skip "its TLS segment has at most 16 bytes" "debug builds have more"
+    else
+        ok "its TLS segment has at most 16 bytes" tls
+    fi
     static_tls() { ! readelf -rW "$so" | grep -E 'DTPMOD|TLSDESC'; }
     ok "no access to it can allocate" static_tls
     soname() { readelf -dW "$so" | grep -F 'Library soname: [libhakmem.so.0]'; }

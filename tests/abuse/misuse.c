@@ -158,13 +158,14 @@ static void by_two_others(size_t size)
     free(b);
 }
 
-/* Inside the heap, where no block was ever handed out: many slots after a block, and after a freed one. */
-static void never_allocated(void)
+/* Inside the heap, where no block is: in what a large block left behind, with others around it. */
+static void no_block_there(void)
 {
-    char *p = hide(malloc(48));
-    uintptr_t slot = (uintptr_t)p & ~(uintptr_t)0xffff;
-    announce(hide((void *)(slot + 20 * 65536)));
-    free(hide((void *)(slot + 20 * 65536)));
+    char *before = hide(malloc(800 * KIB)), *p = hide(malloc(800 * KIB)), *after = hide(malloc(800 * KIB));
+    free(p);
+    free(announce(hide(p + 5 * 64 * KIB)));
+    free(before);
+    free(after);
 }
 
 /* The first block of a slab of that size. */
@@ -218,7 +219,7 @@ enum kind {
     OTHER_THREAD,
     ONLY_FREEING_THREAD,
     TWO_OTHERS,
-    NEVER_ALLOCATED,
+    NO_BLOCK_THERE,
     NEVER_HANDED_OUT,
     AFTER_LAST,
     STACK,
@@ -317,7 +318,7 @@ static const struct misuse table[] = {
     { "free by two other threads, 64 B", TWO_OTHERS, TINY, 0, "free(): double free" },
     { "free by two other threads, 4 KiB", TWO_OTHERS, MID, 0, "free(): double free" },
     /* No block. */
-    { "free of an unused part of the heap", NEVER_ALLOCATED, 0, 0, "free(): invalid pointer" },
+    { "free inside of what a large block left behind", NO_BLOCK_THERE, 0, 0, "free(): invalid pointer" },
     { "free of a block never handed out", NEVER_HANDED_OUT, 0, 0, "free(): double free|free(): invalid pointer" },
     { "free of what is left behind the last block of a slab", AFTER_LAST, 0, 0,
       "free(): invalid pointer|free(): interior pointer" },
@@ -341,7 +342,7 @@ static int misuse(const struct misuse *m)
     case OTHER_THREAD: by_two_threads(m->size, free_it_with_heap); break;
     case ONLY_FREEING_THREAD: by_two_threads(m->size, free_it); break;
     case TWO_OTHERS: by_two_others(m->size); break;
-    case NEVER_ALLOCATED: never_allocated(); break;
+    case NO_BLOCK_THERE: no_block_there(); break;
     case NEVER_HANDED_OUT: never_handed_out(); break;
     case AFTER_LAST: after_last_block(); break;
     case STACK: stack_pointer(); break;

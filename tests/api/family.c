@@ -10,6 +10,8 @@
 /* C23; older C libraries do not declare them. */
 extern void free_sized(void *, size_t) __attribute__((weak));
 extern void free_aligned_sized(void *, size_t, size_t) __attribute__((weak));
+/* Gone from <malloc.h>; in the static library it is found only so. */
+extern void cfree(void *) __attribute__((weak));
 extern void *__libc_malloc(size_t) __attribute__((weak));
 
 #define ALIGNMENT 64
@@ -187,7 +189,9 @@ int main(void)
     tap_start();
     make_sizes();
     *(void **)&cfree_found = dlsym(RTLD_DEFAULT, "cfree");
-    bool there[COUNT_OF(takers)] = { true, ok(cfree_found != NULL, "cfree is found by dlsym"),
+    if (!cfree_found && !in_library())
+        cfree_found = cfree;
+    bool there[COUNT_OF(takers)] = { true, ok(cfree_found != NULL, "cfree is there"),
                                      ok(free_sized != NULL, "free_sized is there"),
                                      ok(free_aligned_sized != NULL, "free_aligned_sized is there"), true };
     for (size_t g = 0; g < COUNT_OF(givers); g++)

@@ -85,6 +85,18 @@ static UNUSED_OK int tap_done(void)
     return tap_failed != 0;
 }
 
+/* Compilers know valloc, have no switch for it, and believe that it leaves errno alone. */
+static void *(*volatile valloc_unknown)(size_t) = valloc;
+#define valloc(size) valloc_unknown(size)
+
+/* Whether malloc is the shared library's. */
+static UNUSED_OK bool in_library(void)
+{
+    Dl_info info;
+    void *address = dlsym(RTLD_DEFAULT, "malloc");
+    return address && dladdr(address, &info) && info.dli_fname && strstr(info.dli_fname, "libhakmem");
+}
+
 /* Ends the program unless malloc is HAKMEM's: the shared library's, or that of the object with hak_version in it. */
 static UNUSED_OK void tap_start(void)
 {
@@ -92,9 +104,8 @@ static UNUSED_OK void tap_start(void)
     Dl_info info, own;
     void *address = dlsym(RTLD_DEFAULT, "malloc");
     const char *(*version)(void) = hak_version;
-    if (!address || !dladdr(address, &info) || !info.dli_fname ||
-        (!strstr(info.dli_fname, "libhakmem") &&
-         (!dladdr(*(void **)&version, &own) || own.dli_fbase != info.dli_fbase))) {
+    if (!in_library() && (!address || !dladdr(address, &info) || !dladdr(*(void **)&version, &own) ||
+                          own.dli_fbase != info.dli_fbase)) {
         puts("Bail out! malloc is not libhakmem's");
         exit(99);
     }

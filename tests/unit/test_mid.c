@@ -121,6 +121,7 @@ END_TEST
 START_TEST(resize_in_place)
 {
     start();
+    ck_assert(hkm_superslab_grow(32)); /* room behind */
     char *p = take(40000, false);
     struct hkm_slab *s = hkm_registry_slab(p);
     pattern_fill(p, 40000, 1);

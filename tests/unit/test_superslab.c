@@ -330,8 +330,8 @@ START_TEST(purge_of_locked_memory_is_refused)
     ck_assert(hkm_superslab_grow(100));
     struct hkm_slab *s = hkm_superslab_run(100, 1);
     soil(s, 100);
-    if (mlock(s->start + 98 * HKM_SLOT_SIZE, HKM_SLOT_SIZE))
-        return; /* not allowed to */
+    if (SANITIZED || mlock(s->start + 98 * HKM_SLOT_SIZE, HKM_SLOT_SIZE))
+        return; /* not allowed to, or it does nothing */
     hkm_superslab_give(s, 100);
     (void)hkm_superslab_purge(0);
     check_all();
@@ -403,14 +403,14 @@ START_TEST(strangers_are_stepped_over)
             char *at = (char *)hkm_range.base + (used + away[a]) * HKM_SLOT_SIZE;
             unit_stranger(at, bytes, PROT_READ | PROT_WRITE);
             memset(at, 9, bytes);
-            for (int i = 0; i < 5; i++) {
+            for (int i = 0; i < 5 || hkm_load(&hkm_range.used) <= used + away[a]; i++) {
                 struct hkm_slab *s = hkm_superslab_run(30, 1);
                 ck_assert_ptr_nonnull(s);
+                ck_assert_ptr_eq(s->range, &hkm_range); /* one stranger does not drive it away */
                 soil(s, 30);
                 check_all();
             }
             ck_assert(all_bytes(at, bytes, 9));
-            ck_assert_uint_gt(hkm_load(&hkm_range.used), used + away[a]);
             for (size_t i = 0; i < sizes[b] && used + away[a] + i < hkm_load(&hkm_range.used); i++) {
                 size_t slot;
                 ck_assert_ptr_eq(hkm_registry_find(at + i * HKM_SLOT_SIZE, &slot), &hkm_range);
