@@ -25,7 +25,7 @@ int main(void)
     bad |= sizeof(HAK_VERSION_STRING) < 6;
     bad |= hak_stats_get(&stats, sizeof stats) || stats.live_bytes == 0;
     bad |= hak_stats_print(-1, "json") != -1;
-    bad |= hak_option_get("VERBOSE", &value) || hak_option_set("VERBOSE", value);
+    bad |= hak_option_get("STATS", &value) || hak_option_set("STATS", value);
     hak_free(p);
     hak_free_sized(q, 30);
     hak_free_at(r, 100, (const void *)&value);
