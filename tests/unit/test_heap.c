@@ -412,6 +412,68 @@ START_TEST(claim_from_a_parked_heap)
 }
 END_TEST
 
+/* The new owner's inbox is drained by somebody else, just when the slab has come over: it loses its last block then, and
+ * with that its place in the heap. */
+static struct {
+    struct hkm_heap *from, *to;
+    unsigned cls;
+} move;
+
+static void *claim_it(void *arg)
+{
+    hkm_lock(&move.from->lock);
+    return hkm_heap_claim(move.to, move.from, move.cls) ? arg : NULL;
+}
+static void *drain_it(void *arg)
+{
+    hkm_heap_drain(move.to);
+    return arg;
+}
+
+START_TEST(claimed_slab_is_emptied_at_once)
+{
+    start();
+    for (int round = 0; round < 20; round++) {
+        move.from = new_heap();
+        move.to = new_heap();
+        move.cls = hkm_class_of(1000);
+        void *mine = take(move.to, move.cls), *last = take(move.from, move.cls);
+        struct hkm_slab *s = hkm_registry_slab(last);
+        hkm_heap_flush(move.from);
+        hkm_heap_assign(move.from, 0);
+        hkm_lock(&move.to->lock);
+        pthread_t drainer = unit_start(drain_it, s);
+        usleep(3000); /* it waits for the lock */
+        pthread_t claimer = unit_start(claim_it, s);
+        while (hkm_load(&s->owner) != (size_t)move.to)
+            usleep(100);
+        usleep(3000); /* and so does this one, behind it */
+        hkm_slab_remote(s, last);
+        hkm_heap_post(s);
+        hkm_unlock(&move.to->lock);
+        unit_join(drainer);
+        unit_join(claimer);
+        ck_assert(hkm_heap_valid(move.from) && hkm_heap_valid(move.to));
+        give(move.to, mine);
+        hkm_heap_flush(move.to);
+        ck_assert_uint_eq(held_slots(), 0);
+        for (unsigned i = 0; i < 200; i++) {
+            void *p = take(move.to, move.cls);
+            memset(p, 1, 1000);
+        }
+        hkm_heap_flush(move.to);
+        ck_assert(hkm_heap_valid(move.to));
+        size_t slots = 0;
+        for (struct hkm_slab *t = move.to->tiny[move.cls].full; t; t = t->next)
+            slots++;
+        for (struct hkm_slab *t = move.to->tiny[move.cls].partial; t; t = t->next)
+            slots++;
+        ck_assert_uint_eq(held_slots(), slots);
+        hkm_superslab_stats.taken -= slots; /* forgotten: the next round has other heaps */
+    }
+}
+END_TEST
+
 /* ---- purge and statistics ---------------------------------------------------------------------------------------- */
 
 START_TEST(purge_gives_free_pages_back)
@@ -764,5 +826,6 @@ END_TEST
 UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reaches_its_most, all_caches_have_room,
           growth_keeps_what_is_cached, flush_gives_the_oldest, slabs_go_back_to_the_pool, remote_frees_come_in_batches,
           remote_buffer_is_bounded_in_bytes, remote_double_free, late_posts_find_the_new_owner, posts_for_nobody_are_dropped,
-          claim_from_a_parked_heap, purge_gives_free_pages_back, stats_add_up, random_work, blocks_wander_between_threads,
+          claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
+          purge_gives_free_pages_back, stats_add_up, random_work, blocks_wander_between_threads,
           bury, nothing_is_lost_in_rebuilding, out_of_memory)
