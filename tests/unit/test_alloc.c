@@ -353,7 +353,7 @@ END_TEST
 START_TEST(tiny_ones_by_the_c_library)
 {
     setenv("HAKMEM_WRAP_TINY", "0", 1);
-    size_t slot;
+    size_t slot = 0;
     for (size_t size = 0; size < 2000; size += 100) {
         char *p = hkm_alloc(size, SITE), *q = hkm_alloc_zeroed(1, size, SITE);
         ck_assert(p && q && all_zero(q, size));
@@ -464,7 +464,7 @@ START_TEST(double_free_seen_at_flush)
 }
 END_TEST
 
-/* ---- threads ------------------------------------------------------------------------------------------------------ */
+/* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 static hkm_word places[1000];
 

@@ -412,8 +412,8 @@ START_TEST(claim_from_a_parked_heap)
 }
 END_TEST
 
-/* The new owner's inbox is drained by somebody else, just when the slab has come over: it loses its last block then, and
- * with that its place in the heap. */
+/* The new owner's inbox is drained by somebody else, just when the slab has come over: it loses its last block then,
+ * and with that its place in the heap. */
 static struct {
     struct hkm_heap *from, *to;
     unsigned cls;

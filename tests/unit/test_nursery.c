@@ -25,7 +25,7 @@ START_TEST(blocks_are_side_by_side)
     ck_assert(p && q && r);
     ck_assert_ptr_eq(q, p + 16);
     ck_assert_ptr_eq(r, q + 112);
-    size_t slot;
+    size_t slot = 0;
     struct hkm_range *range = hkm_registry_find(p, &slot);
     ck_assert_ptr_eq(hkm_tag_at(range, slot), &hkm_tag_nursery);
     ck_assert_uint_eq(usable(p), 16);

@@ -151,7 +151,7 @@ END_TEST
 START_TEST(more_ranges)
 {
     struct hkm_range *r[4];
-    size_t slot;
+    size_t slot = 0;
     hkm_os_init();
     for (size_t i = 0; i < COUNT_OF(r); i++) {
         r[i] = hkm_registry_room(50);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * test_superslab.c: slots from and to the kernel.  The truth is the two bitmaps: every slot of ours is in one of them, or
- * held.
+ * test_superslab.c: slots from and to the kernel.  The truth is the two bitmaps: every slot of ours is in one of
+ * them, or held.
  */
 #include "superslab.h"
 #include "option.h"
@@ -412,7 +412,7 @@ START_TEST(strangers_are_stepped_over)
             }
             ck_assert(all_bytes(at, bytes, 9));
             for (size_t i = 0; i < sizes[b] && used + away[a] + i < hkm_load(&hkm_range.used); i++) {
-                size_t slot;
+                size_t slot = 0;
                 ck_assert_ptr_eq(hkm_registry_find(at + i * HKM_SLOT_SIZE, &slot), &hkm_range);
                 ck_assert_int_eq(hkm_tag_at(&hkm_range, slot)->kind, HKM_KIND_STRANGER);
                 ck_assert_int_eq(state(&hkm_range, slot), '-');
@@ -437,7 +437,7 @@ START_TEST(blocked_area_is_left)
     ck_assert_ptr_ne(s->range, &hkm_range);
     ck_assert_ptr_eq(s->range, hkm_range.next);
     ck_assert_uint_eq(hkm_load(&hkm_range.used), used);
-    size_t slot;
+    size_t slot = 0;
     ck_assert_ptr_eq(hkm_registry_find(s->start + 99 * HKM_SLOT_SIZE, &slot), s->range);
     soil(s, total + 100);
     check_all();

@@ -276,7 +276,7 @@ START_TEST(late_heap_is_shared)
 }
 END_TEST
 
-/* ---- the order of refill ------------------------------------------------------------------------------------------ */
+/* ---- the order of refill ----------------------------------------------------------------------------------------- */
 
 START_TEST(parked_heaps_before_the_pool)
 {
@@ -331,7 +331,8 @@ START_TEST(used_slots_before_fresh_ones)
 }
 END_TEST
 
-/* More parked heaps than a refill looks at, none of which has anything.  Whoever holds the lock of one of them keeps it. */
+/* More parked heaps than a refill looks at, none of which has anything.  Whoever holds the lock of one of them keeps
+   it. */
 static struct hkm_heap *locked;
 
 static void *hold_lock(void *arg)
@@ -388,7 +389,7 @@ START_TEST(purge_gives_all_back)
 }
 END_TEST
 
-/* ---- fork --------------------------------------------------------------------------------------------------------- */
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
 
 static void *live_and_hold(void *arg)
 {
@@ -564,7 +565,7 @@ START_TEST(fork_by_a_thread_without_a_heap)
 }
 END_TEST
 
-/* ---- the end of memory --------------------------------------------------------------------------------------------- */
+/* ---- the end of memory ------------------------------------------------------------------------------------------- */
 
 static void run_out(void *arg)
 {

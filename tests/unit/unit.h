@@ -4,8 +4,8 @@
  * unit.h: what the unit tests share: the runner, children whose end and whose words are looked at, random numbers, and
  * patterns that show whether a block is whole.  Include it first; needs _GNU_SOURCE.
  *
- * The tests link the core alone, so that their own malloc, and Check's, is the C library's.  With CK_FORK every test runs in
- * a process of its own, in which nothing of the core has run yet.
+ * The tests link the core alone, so that their own malloc, and Check's, is the C library's.  With CK_FORK every test
+ * runs in a process of its own, in which nothing of the core has run yet.
  */
 #ifndef UNIT_H
 #define UNIT_H
