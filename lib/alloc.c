@@ -365,11 +365,11 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
         return out_of_memory();
     switch (at.kind) {
     case SLAB:
-        if (size <= at.bytes && size >= at.bytes / 2)
+        if (size <= at.bytes && (size >= at.bytes / 2 || at.bytes <= 64))
             return p;
         break;
     case NURSERY:
-        if (size >= at.bytes / 2 && hkm_nursery_resize(p, size))
+        if ((size >= at.bytes / 2 || at.bytes <= 64) && hkm_nursery_resize(p, size))
             return p;
         break;
     case RUN:

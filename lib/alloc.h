@@ -48,8 +48,9 @@ HKM_INLINE void hkm_free_fast(void *p)
         return;
     }
     if (likely(slot < hkm_peek(hkm_range.used))) {
-        struct hkm_bin *b = (struct hkm_bin *)(void *)hkm_peek(hkm_range.tags[slot]);
-        if (likely(hkm_peek(b->tag.thread) == hkm_os_thread()) && likely(hkm_class_starts(b->tag.magic, (uintptr_t)p))) {
+        struct hkm_tag *t = hkm_peek(hkm_range.tags[slot]);
+        if (likely(hkm_peek(t->thread) == hkm_os_thread()) && likely(hkm_class_starts(t->magic, (uintptr_t)p))) {
+            struct hkm_bin *b = (struct hkm_bin *)(void *)t; /* a tag with a thread is a bin's */
             size_t room = b->room;
             if (likely(b->slots[room] != p)) {
                 b->slots[room - 1] = p;

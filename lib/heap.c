@@ -93,7 +93,8 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
     b->slots[cap] = NULL;
     b->room = cap;
     b->tag.magic = hkm_class[cls].magic;
-    b->tag.kind = HKM_KIND_SLAB;
+    if (b->tag.kind != HKM_KIND_SLAB) /* of an outgrown bin others may still be reading it */
+        b->tag.kind = HKM_KIND_SLAB;
     b->tag.cls = (uint8_t)cls;
     if (was) {
         unsigned n = was->cap - was->room;
@@ -380,7 +381,8 @@ bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls)
     if (!s)
         return false;
     lock_heap(to);
-    if (s->listed == HKM_UNLISTED)
+    /* Somebody may have drained our inbox in the meantime: then it is listed already, or was emptied and is gone. */
+    if (hkm_load(&s->owner) == (size_t)to && s->listed == HKM_UNLISTED)
         settle(to, s, true);
     hkm_unlock(&to->lock);
     return true;

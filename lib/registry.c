@@ -53,6 +53,7 @@ static bool lay_out(struct hkm_range *r, size_t slots)
     r->far = (struct hkm_map *)(void *)(hole + slab_bytes + tag_bytes);
     r->base = hkm_round_up((uintptr_t)hole + tables + GAP, ALIGN);
     r->limit = slots;
+    r->tags_mapped = r->slabs_mapped = r->maps_mapped = 0;
     return true;
 }
 

@@ -15,9 +15,11 @@
 static void give(void *p) { hkm_free_fast(p); }
 
 /* Sizes at which something changes. */
-static const size_t borders[] = { 0, 1, 16, 17, 256, 257, 512, 513, HKM_TINY_MAX - 1, HKM_TINY_MAX, HKM_TINY_MAX + 1, 4095,
-                                  4096, 4097, HKM_MID_MAX - 1, HKM_MID_MAX, HKM_MID_MAX + 1, 65535, 65536, 65537, 131072,
-                                  131073, 2097151, 2097152, 2097153, 33554431, 33554432, 33554433 };
+static const size_t borders[] = {
+    0, 1, 16, 17, 256, 257, 512, 513, HKM_TINY_MAX - 1, HKM_TINY_MAX, HKM_TINY_MAX + 1, 4095, 4096, 4097,
+    HKM_MID_MAX - 1, HKM_MID_MAX, HKM_MID_MAX + 1, 65535, 65536, 65537, 131072, 131073, 2097151, 2097152, 2097153,
+    33554431, 33554432, 33554433,
+};
 
 START_TEST(borders_of_sizes)
 {
@@ -548,6 +550,6 @@ START_TEST(out_of_memory)
 END_TEST
 
 UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, impossible_sizes, zeroed, aligned,
-          as_the_c_library_has_it, resize, random_operations, random_operations_minimal, random_operations_in_a_second_range,
-          tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers, double_free_seen_at_flush, work_of_threads,
-          out_of_memory)
+          as_the_c_library_has_it, resize, random_operations, random_operations_minimal,
+          random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
+          double_free_seen_at_flush, work_of_threads, out_of_memory)

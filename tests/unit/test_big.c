@@ -228,5 +228,5 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
-UNIT_MAIN("big", CK_FORK, many_sizes, unknown_pointers, around, alignments, table, resize_moves_the_contents, work_of_threads,
-          out_of_memory)
+UNIT_MAIN("big", CK_FORK, many_sizes, unknown_pointers, around, alignments, table, resize_moves_the_contents,
+          work_of_threads, out_of_memory)

@@ -34,7 +34,8 @@ START_TEST(table_is_sound)
         ck_assert_uint_lt((k->words - 1) * 8 * sizeof(size_t), k->blocks);
         ck_assert_uint_ge(k->blocks, 2);
         ck_assert_uint_ge(k->most, 2);
-        ck_assert_uint_le(k->most * k->size, c < HKM_TINY_CLASSES ? 256 * KIB : 64 * KIB); /* what an idle thread keeps */
+        /* What an idle thread keeps. */
+        ck_assert_uint_le(k->most * k->size, c < HKM_TINY_CLASSES ? 256 * KIB : 64 * KIB);
         if (c)
             ck_assert(k->size > k[-1].size && k->most <= k[-1].most);
     }
@@ -117,5 +118,5 @@ START_TEST(groups)
 }
 END_TEST
 
-UNIT_MAIN("class", CK_NOFORK, smallest_class_for_every_size, table_is_sound, index_is_division, starts_exactly_at_multiples,
-          little_is_wasted, aligned_classes, groups)
+UNIT_MAIN("class", CK_NOFORK, smallest_class_for_every_size, table_is_sound, index_is_division,
+          starts_exactly_at_multiples, little_is_wasted, aligned_classes, groups)

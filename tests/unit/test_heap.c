@@ -825,7 +825,7 @@ END_TEST
 
 UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reaches_its_most, all_caches_have_room,
           growth_keeps_what_is_cached, flush_gives_the_oldest, slabs_go_back_to_the_pool, remote_frees_come_in_batches,
-          remote_buffer_is_bounded_in_bytes, remote_double_free, late_posts_find_the_new_owner, posts_for_nobody_are_dropped,
-          claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
-          purge_gives_free_pages_back, stats_add_up, random_work, blocks_wander_between_threads,
-          bury, nothing_is_lost_in_rebuilding, out_of_memory)
+          remote_buffer_is_bounded_in_bytes, remote_double_free, late_posts_find_the_new_owner,
+          posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
+          purge_gives_free_pages_back, stats_add_up, random_work, blocks_wander_between_threads, bury,
+          nothing_is_lost_in_rebuilding, out_of_memory)

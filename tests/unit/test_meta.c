@@ -159,5 +159,5 @@ START_TEST(threads_get_memory_of_their_own)
 }
 END_TEST
 
-UNIT_MAIN("meta", CK_FORK, zeroed_aligned_and_apart, small_needs_no_mapping, large_and_guarded, words_are_recycled_by_size,
-          note, out_of_memory, threads_get_memory_of_their_own)
+UNIT_MAIN("meta", CK_FORK, zeroed_aligned_and_apart, small_needs_no_mapping, large_and_guarded,
+          words_are_recycled_by_size, note, out_of_memory, threads_get_memory_of_their_own)

@@ -180,7 +180,8 @@ START_TEST(random_work)
     uint64_t seed = 1;
     start();
     for (int round = 0; round < 3000; round++) {
-        size_t i = random_below(&seed, COUNT_OF(held)), size = 1 + random_below(&seed, random_below(&seed, 4) ? 150000 : 600000);
+        size_t i = random_below(&seed, COUNT_OF(held));
+        size_t size = 1 + random_below(&seed, random_below(&seed, 4) ? 150000 : 600000);
         size_t bytes = hkm_round_up(size, hkm_os.page), old = hkm_round_up(held[i].size, hkm_os.page);
         if (!held[i].p) {
             bool zero = random_below(&seed, 2);

@@ -162,8 +162,9 @@ START_TEST(each_wrong_value_has_its_line)
 {
     struct unit_child c = unit_child(two_wrong_one_right, NULL);
     ck_assert_int_eq(c.code, 0);
-    ck_assert_str_eq(c.text, "hakmem: HAKMEM_VERBOSE=no is not a number from 0 to 1; the default 0 is used\n"
-                             "hakmem: HAKMEM_DIRTY_KB=all is not a number from 0 to 1073741824; the default 4096 is used\n");
+    ck_assert_str_eq(c.text,
+                     "hakmem: HAKMEM_VERBOSE=no is not a number from 0 to 1; the default 0 is used\n"
+                     "hakmem: HAKMEM_DIRTY_KB=all is not a number from 0 to 1073741824; the default 4096 is used\n");
 }
 END_TEST
 
@@ -281,5 +282,5 @@ START_TEST(each_in_order)
 }
 END_TEST
 
-UNIT_MAIN("option", CK_FORK, defaults, right_values, wrong_values, words, each_wrong_value_has_its_line, minimal, read_once,
-          read_by_one_thread, get_and_set, set_is_not_undone, each_in_order)
+UNIT_MAIN("option", CK_FORK, defaults, right_values, wrong_values, words, each_wrong_value_has_its_line, minimal,
+          read_once, read_by_one_thread, get_and_set, set_is_not_undone, each_in_order)

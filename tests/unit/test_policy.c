@@ -125,5 +125,5 @@ START_TEST(big)
 }
 END_TEST
 
-UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, caches_grow_to_their_most, refill_and_flush,
-          nursery, slots, big)
+UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, caches_grow_to_their_most,
+          refill_and_flush, nursery, slots, big)

@@ -206,5 +206,6 @@ START_TEST(absurd_wishes)
 }
 END_TEST
 
-UNIT_MAIN("registry", CK_FORK, nothing_is_known_at_first, first_range, addresses_are_found, no_tag_lets_a_cache_take_blocks,
-          tables_grow_in_place, strangers_among_the_tables, more_ranges, ranges_fit_the_limit, absurd_wishes)
+UNIT_MAIN("registry", CK_FORK, nothing_is_known_at_first, first_range, addresses_are_found,
+          no_tag_lets_a_cache_take_blocks, tables_grow_in_place, strangers_among_the_tables, more_ranges,
+          ranges_fit_the_limit, absurd_wishes)
