@@ -31,8 +31,10 @@ static void rebuild(struct hkm_heap *h);
 
 static void lock_heap(struct hkm_heap *h)
 {
-    if (unlikely(hkm_lock(&h->lock)))
+    if (unlikely(hkm_lock(&h->lock))) {
+        h->torn = true; /* whoever takes the lock over first: purge and statistics come here too */
         rebuild(h);
+    }
 }
 
 struct hkm_heap *hkm_heap_new(void)
@@ -460,11 +462,11 @@ static void rebuild(struct hkm_heap *h)
 
 void hkm_heap_bury(struct hkm_heap *h)
 {
-    bool caught = hkm_lock_abandoned(&h->lock);
     h->nremote = 0; /* some of them may have been handed over already */
     h->remote_bytes = 0;
     lock_heap(h);
-    if (caught) {
+    if (h->torn) {
+        h->torn = false;
         for (unsigned c = 0; c < HKM_CLASSES; c++)
             if (h->bin[c])
                 h->bin[c]->room = h->bin[c]->cap;

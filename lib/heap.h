@@ -54,6 +54,7 @@ struct hkm_heap {
     struct hkm_tiny tiny[HKM_CLASSES]; /* lock */
     struct hkm_slab *spare[HKM_SPARES]; /* lock: taken slots without blocks */
     unsigned nspare;           /* lock */
+    bool torn;                 /* lock: a fork left the lock held; the cache may be in the middle of a change */
     unsigned nremote;          /* owner */
     size_t remote_bytes;       /* owner */
     void *remote[HKM_REMOTE];  /* owner */
