@@ -11,7 +11,7 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-enum { FORKS = 500, THREADS = 3, KEPT = 200, ROOM = 600 };
+enum { FORKS = SANITIZED ? 20 : 500, THREADS = 3, KEPT = 200, ROOM = 600 };
 
 static bool stop; /* atomic */
 
