@@ -77,8 +77,8 @@ int hak_stats_get(struct hak_stats *stats, size_t size)
 int hak_stats_print(int fd, const char *format)
 {
     struct hak_stats s;
-    bool json = format && strcmp(format, "json") == 0;
-    if (format && !json && strcmp(format, "text") != 0) {
+    bool json = format && hkm_same(format, "json");
+    if (format && !json && !hkm_same(format, "text")) {
         errno = EINVAL;
         return -1;
     }

@@ -35,6 +35,27 @@ void hkm_os_check_failed(const char *what) __attribute__((noreturn, cold));
             hkm_os_check_failed("assertion: " #cond);       \
     } while (0)
 
+/* Strings.  libc has these too, but each name that the library imports is looked up at every start of a process. */
+static inline size_t hkm_length(const char *s)
+{
+    const char *e = s;
+    while (*e)
+        e++;
+    return (size_t)(e - s);
+}
+/* s begins with the first n bytes of t. */
+static inline bool hkm_begins(const char *s, const char *t, size_t n)
+{
+    while (n && *s == *t && *s)
+        s++, t++, n--;
+    return n == 0;
+}
+static inline bool hkm_same(const char *s, const char *t)
+{
+    size_t n = hkm_length(t);
+    return hkm_length(s) == n && hkm_begins(s, t, n);
+}
+
 static inline size_t hkm_round_up(size_t n, size_t unit) { return (n + unit - 1) & ~(unit - 1); } /* unit: 2^k */
 static inline bool hkm_is_pow2(size_t n) { return n && !(n & (n - 1)); }
 

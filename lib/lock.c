@@ -74,7 +74,7 @@ static const void *futex_word(const struct hkm_lock *l)
     return p;
 }
 
-bool hkm_lock(struct hkm_lock *l)
+bool hkm_lock_shared(struct hkm_lock *l)
 {
     rank_enter(l);
     /* Asking for the generation first also means that a child learns of the fork before it takes its first lock, so no
@@ -113,7 +113,7 @@ bool hkm_lock_try(struct hkm_lock *l)
     return true;
 }
 
-void hkm_unlock(struct hkm_lock *l)
+void hkm_unlock_shared(struct hkm_lock *l)
 {
     rank_leave(l);
     if (unlikely((hkm_swap(&l->word, FREE) & STATE) == WAITED))

@@ -7,6 +7,9 @@
  * will release.  A lock word therefore carries the generation of the process that took it: the parent's generation in a
  * child means "abandoned", and hkm_lock takes it over and says so, for the caller to mend what the lock guards.
  *
+ * While the process has one thread, a lock is taken and given up by plain stores.  That thread cannot start another in the
+ * meantime; and a lock that is not free then was left by a fork, which the long way finds out.
+ *
  * Ranks: a thread takes locks in ascending rank only (checked in debug builds).
  */
 #ifndef HKM_LOCK_H
@@ -14,6 +17,7 @@
 
 #include "base.h"
 #include "atomic.h"
+#include "os.h"
 
 enum hkm_rank {
     HKM_RANK_OPTION = 1, /* option.c: the environment is read once */
@@ -32,9 +36,28 @@ struct hkm_lock {
 };
 #define HKM_LOCK_INIT(r) { 0, (r) }
 
-bool hkm_lock(struct hkm_lock *l);     /* true: taken over from a thread that a fork left behind */
+bool hkm_lock_shared(struct hkm_lock *l); /* the long ways of the two below */
+void hkm_unlock_shared(struct hkm_lock *l);
+enum { HKM_LOCK_ALONE = 1 }; /* what the word is while the only thread holds it: held, in any generation */
+
+/* true: taken over from a thread that a fork left behind. */
+HKM_INLINE bool hkm_lock(struct hkm_lock *l)
+{
+    if (!HKM_DEBUG && likely(hkm_os_single_threaded()) && likely(!hkm_load(&l->word))) {
+        hkm_store(&l->word, HKM_LOCK_ALONE);
+        return false;
+    }
+    return hkm_lock_shared(l);
+}
+
+HKM_INLINE void hkm_unlock(struct hkm_lock *l)
+{
+    if (!HKM_DEBUG && likely(hkm_os_single_threaded()))
+        hkm_store_rel(&l->word, 0);
+    else
+        hkm_unlock_shared(l);
+}
 bool hkm_lock_try(struct hkm_lock *l); /* true: taken; never takes over */
-void hkm_unlock(struct hkm_lock *l);
 bool hkm_lock_abandoned(const struct hkm_lock *l); /* held by a thread that a fork left behind */
 
 /* The generation: 0 at first, one more in every child whose parent had several threads. */

@@ -21,7 +21,7 @@ static struct hkm_slab *slot; /* under lock, like all below; NULL until first us
 static bool closed;           /* no memory for it, once and for all */
 static unsigned low;          /* no granule below it is free */
 static unsigned top;          /* no granule from here on was ever used */
-static uint8_t taken[HKM_CLASSES];
+static uint8_t taken[HKM_CLASSES]; /* blocks so far; UINT8_MAX: there is no room for more */
 static size_t used[WORDS], start[WORDS];
 
 static bool get(const size_t *map, unsigned g) { return map[g / BITS] >> g % BITS & 1; }
@@ -32,7 +32,7 @@ static void soil(unsigned from, unsigned to)
     slot->zero &= (uint16_t)~hkm_pages_of((size_t)from * GRANULE, (size_t)to * GRANULE);
 }
 
-static void set(size_t *map, unsigned from, unsigned to, bool on)
+HKM_INLINE void set(size_t *map, unsigned from, unsigned to, bool on)
 {
     if (likely(from / BITS == (to - 1) / BITS)) { /* most blocks are small */
         size_t mask = (to - from == BITS ? ~(size_t)0 : ((size_t)1 << (to - from)) - 1) << from % BITS;
@@ -88,13 +88,18 @@ static bool open_slot(void)
 /* Room for n granules: the lowest hole, if it is large enough, else behind all others; only then a search. */
 static unsigned find(unsigned n)
 {
-    low = seek(low, false);
-    unsigned g = low, tries = 0;
+    if (low < top)
+        low = seek(low, false);
+    unsigned g = low;
+    if (g < top && seek(g, true) - g >= n)
+        return g;
+    if (top + n <= GRANULES)
+        return top;
     while (g < GRANULES) {
-        unsigned stop = g >= top ? (unsigned)GRANULES : seek(g, true);
+        unsigned stop = seek(g, true);
         if (stop - g >= n)
             return g;
-        g = tries++ == 0 && top + n <= GRANULES ? top : seek(stop, false);
+        g = seek(stop, false);
     }
     return GRANULES;
 }
@@ -102,12 +107,11 @@ static unsigned find(unsigned n)
 void *hkm_nursery_alloc(size_t size, unsigned cls)
 {
     void *p = NULL;
-    unsigned n = (unsigned)((size + GRANULE - 1) / GRANULE), most = hkm_policy_nursery(hkm_class[cls].size);
-    n += n == 0;
-    if (taken[cls] >= most) /* a look without the lock: only ever grows */
+    unsigned n = size ? (unsigned)((size + GRANULE - 1) / GRANULE) : 1;
+    if (!hkm_policy_nursery(hkm_class[cls].size, taken[cls])) /* a look without the lock: it only ever grows */
         return NULL;
     hkm_lock(&lock);
-    if (taken[cls] < most && (slot || open_slot())) {
+    if (slot || open_slot()) {
         unsigned g = find(n);
         if (g < GRANULES) {
             set(used, g, g + n, true);
@@ -115,7 +119,7 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
             if (g + n > top)
                 top = g + n;
             soil(g, g + n);
-            taken[cls]++;
+            taken[cls] += taken[cls] < UINT8_MAX;
             p = slot->start + (size_t)g * GRANULE;
         } else {
             taken[cls] = UINT8_MAX;

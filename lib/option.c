@@ -8,7 +8,6 @@
 #include "os.h"
 
 #include <errno.h>
-#include <string.h>
 
 enum { START, LIVE };
 
@@ -65,11 +64,20 @@ static bool parse_number(const char *s, long *out)
     return true;
 }
 
+/* Of "word=N", the length of the word; 0 where there is none. */
+static size_t word_length(const struct row *r)
+{
+    size_t n = 0;
+    while (r->words[n] && r->words[n] != '=')
+        n++;
+    return n;
+}
+
 static bool parse(const struct row *r, const char *s, long *out)
 {
-    const char *eq = strchr(r->words, '=');
-    if (eq && strlen(s) == (size_t)(eq - r->words) && strncmp(s, r->words, (size_t)(eq - r->words)) == 0)
-        return parse_number(eq + 1, out);
+    size_t word = word_length(r);
+    if (word && hkm_length(s) == word && hkm_begins(s, r->words, word))
+        return parse_number(r->words + word + 1, out);
     return parse_number(s, out) && *out >= r->least && *out <= r->most;
 }
 
@@ -77,7 +85,8 @@ static void complain(const struct row *r, const char *value)
 {
     struct hkm_msg m = { 0 };
     char shown[65] = { 0 };
-    strncpy(shown, value, sizeof shown - 1);
+    for (size_t i = 0; i < sizeof shown - 1 && value[i]; i++)
+        shown[i] = value[i];
     hkm_msg_str(&m, r->name);
     hkm_msg_str(&m, "=");
     hkm_msg_str(&m, shown);
@@ -85,10 +94,10 @@ static void complain(const struct row *r, const char *value)
     hkm_msg_dec(&m, (unsigned long)r->least);
     hkm_msg_str(&m, " to ");
     hkm_msg_dec(&m, (unsigned long)r->most);
-    const char *eq = strchr(r->words, '=');
-    if (eq) {
-        char word[16] = { 0 };
-        memcpy(word, r->words, (size_t)(eq - r->words));
+    char word[16] = { 0 };
+    for (size_t i = 0; i < word_length(r); i++)
+        word[i] = r->words[i];
+    if (*word) {
         hkm_msg_str(&m, " or ");
         hkm_msg_str(&m, word);
     }
@@ -143,7 +152,7 @@ static bool find(const char *name, struct row *found)
 {
     for (unsigned i = 0; i < COUNT; i++) {
         *found = row_at(i);
-        if (strcmp(found->name + sizeof PREFIX - 1, name) == 0)
+        if (hkm_same(found->name + sizeof PREFIX - 1, name))
             return true;
     }
     return false;

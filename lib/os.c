@@ -2,6 +2,9 @@
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
  * os.c: system calls and messages.  See os.h.
+ *
+ * By number where the numbers mean the same everywhere: one imported name instead of seven, each of which would be looked
+ * up at every start of a process.  (mmap's numbers and arguments differ from target to target.)
  */
 #include "os.h"
 
@@ -63,14 +66,14 @@ enum hkm_mapped hkm_os_map_at(void *addr, size_t size)
 void hkm_os_unmap(void *addr, size_t size)
 {
     int saved = errno;
-    munmap(addr, size);
+    syscall(SYS_munmap, addr, size);
     errno = saved;
 }
 
 bool hkm_os_allow(void *addr, size_t size)
 {
     int saved = errno;
-    int r = mprotect(addr, size, PROT_READ | PROT_WRITE);
+    long r = syscall(SYS_mprotect, addr, size, PROT_READ | PROT_WRITE);
     errno = saved;
     return r == 0;
 }
@@ -78,7 +81,7 @@ bool hkm_os_allow(void *addr, size_t size)
 static bool advise(void *addr, size_t size, int advice)
 {
     int saved = errno;
-    int r = madvise(addr, size, advice);
+    long r = syscall(SYS_madvise, addr, size, advice);
     errno = saved;
     return r == 0;
 }
@@ -90,9 +93,9 @@ bool hkm_os_wipe_on_fork(void *addr, size_t size) { return advise(addr, size, MA
 void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move)
 {
     int saved = errno;
-    void *p = mremap(addr, old, size, may_move ? MREMAP_MAYMOVE : 0);
+    long p = syscall(SYS_mremap, addr, old, size, may_move ? MREMAP_MAYMOVE : 0);
     errno = saved;
-    return p == MAP_FAILED ? NULL : p;
+    return p == -1 ? NULL : (void *)p;
 }
 
 void hkm_os_wait(const void *word32, uint32_t value)
@@ -120,10 +123,6 @@ void hkm_os_pause(void)
 #endif
 }
 
-extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
-
-bool hkm_os_single_threaded(void) { return &__libc_single_threaded && *(volatile char *)&__libc_single_threaded; }
-
 bool hkm_os_at_fork_child(void (*child)(void)) { return pthread_atfork(NULL, NULL, child) == 0; }
 
 extern char **environ;
@@ -132,19 +131,19 @@ bool hkm_os_env_ready(void) { return environ != NULL; }
 
 bool hkm_os_has_env(const char *prefix)
 {
-    size_t len = strlen(prefix);
+    size_t len = hkm_length(prefix);
     for (char **e = environ; e && *e; e++)
-        if ((*e)[0] == prefix[0] && strncmp(*e, prefix, len) == 0)
+        if (hkm_begins(*e, prefix, len))
             return true;
     return false;
 }
 
 const char *hkm_os_getenv(const char *name) { return secure_getenv(name); }
-unsigned long hkm_os_pid(void) { return (unsigned long)getpid(); }
+unsigned long hkm_os_pid(void) { return (unsigned long)syscall(SYS_getpid); }
 
 void hkm_msg_str(struct hkm_msg *m, const char *s)
 {
-    size_t room = sizeof m->text - m->len, len = strlen(s);
+    size_t room = sizeof m->text - m->len, len = hkm_length(s);
     if (len > room)
         len = room;
     memcpy(m->text + m->len, s, len);
@@ -173,7 +172,7 @@ int hkm_os_write(int fd, const char *text, size_t len)
 {
     int saved = errno, result = 0;
     while (len) {
-        ssize_t n = write(fd, text, len);
+        long n = syscall(SYS_write, fd, text, len);
         if (n < 0) {
             if (errno == EINTR)
                 continue;

@@ -36,7 +36,12 @@ bool hkm_os_wipe_on_fork(void *addr, size_t size); /* the child of a fork sees z
 void hkm_os_wait(const void *word32, uint32_t value); /* sleeps while *word32 == value */
 void hkm_os_wake(const void *word32);                 /* wakes one */
 void hkm_os_pause(void);
-bool hkm_os_single_threaded(void); /* no other thread exists, or did; false when that is not known */
+/* No other thread exists; false when that is not known. */
+extern char __libc_single_threaded __attribute__((weak)); /* glibc 2.32 */
+HKM_INLINE bool hkm_os_single_threaded(void)
+{
+    return &__libc_single_threaded && *(volatile char *)&__libc_single_threaded;
+}
 bool hkm_os_at_fork_child(void (*child)(void));
 
 /* The address that tells one live thread from all others.  Never 0. */

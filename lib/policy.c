@@ -41,13 +41,12 @@ unsigned hkm_policy_cache_growth(unsigned cap, unsigned most)
     return next < most ? next : most;
 }
 
-unsigned hkm_policy_nursery(size_t size)
+bool hkm_policy_nursery(size_t size, unsigned taken)
 {
     if (hkm_load(&hkm_option.disable_nursery))
-        return 0;
+        return false;
     /* A class that has used more than a page is worth pages of its own; and 64 calls of the slow path are enough. */
-    size_t n = 6144 / size;
-    return n < 2 ? 2 : n > 64 ? 64 : (unsigned)n;
+    return taken < 2 || (taken < 64 && (taken + 1) * size <= 6144);
 }
 
 unsigned hkm_policy_slots(size_t mapped)

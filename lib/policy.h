@@ -29,8 +29,8 @@ static inline unsigned hkm_policy_patience(unsigned cap) { return cap < 30 ? 3 :
 static inline unsigned hkm_policy_refill(unsigned cap) { return cap < 4 ? 1 : cap < 170 ? cap * 3 / 4 : 128; }
 static inline unsigned hkm_policy_flush(unsigned cap) { return cap < 4 ? cap - 1 : cap < 340 ? cap * 3 / 4 : 256; }
 
-/* Blocks of that size that the nursery serves before the class gets a slab; at most 254. */
-unsigned hkm_policy_nursery(size_t size);
+/* The nursery serves one more block of that size, after `taken` ones; false: the class is to have a slab. */
+bool hkm_policy_nursery(size_t size, unsigned taken);
 
 /* Slots that a thread takes from the Shared Pool at once. */
 unsigned hkm_policy_slots(size_t mapped);

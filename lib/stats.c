@@ -23,7 +23,7 @@ struct page {
 
 static void put(struct page *p, const char *s)
 {
-    size_t n = strlen(s);
+    size_t n = hkm_length(s);
     if (n > sizeof p->text - p->len)
         n = sizeof p->text - p->len;
     memcpy(p->text + p->len, s, n);

@@ -96,12 +96,14 @@ START_TEST(nursery)
 {
     unsigned last = 254;
     for (unsigned c = 0; c < HKM_CLASSES; c++) {
-        unsigned n = hkm_policy_nursery(hkm_class[c].size);
-        ck_assert(n >= 1 && n <= last);
+        unsigned n = 0;
+        while (n < 255 && hkm_policy_nursery(hkm_class[c].size, n))
+            n++;
+        ck_assert(n >= 1 && n <= last && !hkm_policy_nursery(hkm_class[c].size, 255));
         last = n;
     }
     hkm_store(&hkm_option.disable_nursery, 1);
-    ck_assert_uint_eq(hkm_policy_nursery(16), 0);
+    ck_assert(!hkm_policy_nursery(16, 0));
 }
 END_TEST
 
