@@ -15,10 +15,10 @@ size_t hkm_mid_bytes(void) { return hkm_load(&live); }
 
 static size_t slots_for(size_t bytes) { return (bytes + HKM_SLOT_SIZE - 1) >> HKM_SLOT_SHIFT; }
 
-/* Records of neighbouring slots are neighbours. */
+/* Records of neighbouring slots are neighbours, in descending order. */
 static struct hkm_slab *slot_of(struct hkm_slab *first, size_t i)
 {
-    return (struct hkm_slab *)(void *)((char *)first + (i << HKM_SLAB_SHIFT));
+    return (struct hkm_slab *)(void *)((char *)first - (i << HKM_SLAB_SHIFT));
 }
 
 /* Clears what is not known to be zero on the pages of bytes [0, bytes). */

@@ -20,6 +20,10 @@ size_t hkm_policy_growth(size_t mapped, size_t need)
         step = HKM_SUPERSLAB_SIZE;
     if (step > (size_t)64 << 20)
         step = (size_t)64 << 20;
+    if (!mapped && step > HKM_POLICY_FIRST)
+        step = HKM_POLICY_FIRST;
+    if (need <= step)
+        return step;
     need = hkm_round_up(need, HKM_SUPERSLAB_SIZE);
     return step > need ? step : need;
 }

@@ -10,6 +10,9 @@
 
 #include "base.h"
 
+/* Bytes to map first: less than any huge page, so that they need no word against huge pages. */
+#define HKM_POLICY_FIRST ((size_t)1 << 20)
+
 /* Bytes to map next, when `mapped` are mapped and at least `need` more are needed; both multiples of a slot. */
 size_t hkm_policy_growth(size_t mapped, size_t need);
 

@@ -3,7 +3,9 @@
  *
  * registry.c: ranges and their tables.  See registry.h.
  *
- * An area, from low to high:  slab records | tags | bitmaps | a gap | slots.  All grow upwards from their own low ends.
+ * An area, from low to high:  slab records | tags | bitmaps | a gap | slots.  The records grow downwards from where the tags
+ * begin, all else grows upwards from its own low end.  So the first records and tags are neighbours: one mapping and one
+ * page of the page table do for both in a small process.
  */
 #include "registry.h"
 #include "meta.h"
@@ -12,6 +14,7 @@
 enum {
     DESCRIBE = 2048,          /* slots whose tables are mapped in one step: 128 MiB of blocks */
     GAP = 1 << 20,            /* between tables and slots, never mapped */
+    GUESS_BITS = sizeof(void *) == 8 ? 30 : 22, /* one page of the second level of the page table maps so much */
     ALIGN = HKM_SUPERSLAB_SIZE > (2 << 20) ? HKM_SUPERSLAB_SIZE : 2 << 20,
 };
 /* Address space of a range: 256 GiB, where there is plenty; less where the kernel refuses. */
@@ -33,8 +36,26 @@ static size_t map_bytes(size_t slots)
     return words <= HKM_NEAR ? 0 : (words - HKM_NEAR) * sizeof(struct hkm_map);
 }
 
-/* Finds a hole for a range of that many slots and lays the range out.  The hole is only looked at, not kept: whatever is
- * mapped later says by itself whether it is still free. */
+/* A hole of that size.  It is only looked at, not kept: whatever is mapped later says by itself whether it is still free.
+ *
+ * For the first range not even that: our own data are among the highest mappings of a process, which grow downwards, so
+ * there is nothing yet in the wide area below them.  (Not so in a static program at a low address, nor where addresses are
+ * short.)  Should that be wrong, the next try asks the kernel. */
+static char *find_hole(size_t total)
+{
+    static bool guessed; /* pool lock */
+    uintptr_t here = (uintptr_t)&hkm_range;
+    if (!guessed && here / 4 > total) {
+        guessed = true;
+        return (char *)((here - total) & ~(((uintptr_t)1 << GUESS_BITS) - 1));
+    }
+    char *hole = hkm_os_map_none(total);
+    if (hole)
+        hkm_os_unmap(hole, total);
+    return hole;
+}
+
+/* Lays a range of that many slots out. */
 static bool lay_out(struct hkm_range *r, size_t slots)
 {
     size_t page = hkm_os.page;
@@ -44,15 +65,15 @@ static bool lay_out(struct hkm_range *r, size_t slots)
     size_t total;
     if (__builtin_add_overflow(tables + GAP + ALIGN, slots << HKM_SLOT_SHIFT, &total))
         return false;
-    char *hole = hkm_os_map_none(total);
+    char *hole = find_hole(total);
     if (!hole)
         return false;
-    hkm_os_unmap(hole, total);
-    r->slabs = hole;
-    r->tags = (struct hkm_tag **)(void *)(hole + slab_bytes);
+    r->slabs = hole + slab_bytes;
+    r->tags = (struct hkm_tag **)(void *)r->slabs;
     r->far = (struct hkm_map *)(void *)(hole + slab_bytes + tag_bytes);
     r->base = hkm_round_up((uintptr_t)hole + tables + GAP, ALIGN);
     r->limit = slots;
+    r->plain = 0;
     r->tags_mapped = r->slabs_mapped = r->maps_mapped = 0;
     return true;
 }
@@ -83,19 +104,25 @@ struct hkm_range *hkm_registry_room(size_t slots)
     return r;
 }
 
-/* Extends a table so that its first `need` bytes are mapped; in steps of `step` bytes while there is memory. */
-static enum hkm_mapped extend(void *table, size_t *mapped, size_t need, size_t step, size_t most)
+/* Bytes that a table is to have mapped, of which it needs `need`: more by whole steps, at most `most`. */
+static size_t wish(size_t mapped, size_t need, size_t step, size_t most)
 {
+    if (need <= mapped)
+        return mapped;
+    size_t want = hkm_round_up(need, hkm_round_up(step, hkm_os.page));
+    return want < most ? want : most;
+}
+
+/* Extends a table that begins at `start` to `want` bytes, or at least to `need`; `down`: it grows downwards from there. */
+static enum hkm_mapped extend(char *start, size_t *mapped, size_t need, size_t want, bool down)
+{
+    need = hkm_round_up(need, hkm_os.page);
     if (need <= *mapped)
         return HKM_MAPPED;
-    need = hkm_round_up(need, hkm_os.page);
-    size_t want = hkm_round_up(need, hkm_round_up(step, hkm_os.page));
-    if (want > most)
-        want = most;
-    enum hkm_mapped result = hkm_os_map_at((char *)table + *mapped, want - *mapped);
+    enum hkm_mapped result = hkm_os_map_at(down ? start - want : start + *mapped, want - *mapped);
     if (result != HKM_MAPPED && want != need) {
         want = need;
-        result = hkm_os_map_at((char *)table + *mapped, want - *mapped);
+        result = hkm_os_map_at(down ? start - want : start + *mapped, want - *mapped);
     }
     if (result == HKM_MAPPED) {
         hkm_meta_note(want - *mapped);
@@ -107,14 +134,23 @@ static enum hkm_mapped extend(void *table, size_t *mapped, size_t need, size_t s
 enum hkm_mapped hkm_registry_describe(struct hkm_range *r, size_t slots)
 {
     size_t page = hkm_os.page, most = r->limit;
-    enum hkm_mapped result =
-        extend(r->far, &r->maps_mapped, map_bytes(slots), page, hkm_round_up(map_bytes(most), page));
+    size_t tag_need = slots * sizeof *r->tags, slab_need = slots << HKM_SLAB_SHIFT, map_need = map_bytes(slots);
+    size_t tag_want = wish(r->tags_mapped, tag_need, DESCRIBE * sizeof *r->tags,
+                           hkm_round_up(most * sizeof *r->tags, page));
+    size_t slab_want = wish(r->slabs_mapped, slab_need, (size_t)DESCRIBE << HKM_SLAB_SHIFT,
+                            hkm_round_up(most << HKM_SLAB_SHIFT, page));
+    size_t map_want = wish(r->maps_mapped, map_need, page, hkm_round_up(map_bytes(most), page));
+    if (!r->tags_mapped && !r->slabs_mapped && /* both at once */
+        hkm_os_map_at(r->slabs - slab_want, slab_want + tag_want) == HKM_MAPPED) {
+        hkm_meta_note(slab_want + tag_want);
+        r->slabs_mapped = slab_want;
+        r->tags_mapped = tag_want;
+    }
+    enum hkm_mapped result = extend((char *)r->far, &r->maps_mapped, map_need, map_want, false);
     if (result == HKM_MAPPED)
-        result = extend(r->tags, &r->tags_mapped, slots * sizeof *r->tags, DESCRIBE * sizeof *r->tags,
-                        hkm_round_up(most * sizeof *r->tags, page));
+        result = extend((char *)r->tags, &r->tags_mapped, tag_need, tag_want, false);
     if (result == HKM_MAPPED)
-        result = extend(r->slabs, &r->slabs_mapped, slots << HKM_SLAB_SHIFT, (size_t)DESCRIBE << HKM_SLAB_SHIFT,
-                        hkm_round_up(most << HKM_SLAB_SHIFT, page));
+        result = extend(r->slabs, &r->slabs_mapped, slab_need, slab_want, true);
     return result;
 }
 

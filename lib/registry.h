@@ -71,11 +71,12 @@ struct hkm_range {
     uintptr_t base;          /* const once used > 0, as all but used */
     hkm_word used;           /* slots in use or stepped over; grows, under the pool lock, by release */
     struct hkm_tag **tags;   /* atomic pointers; of slots below used never NULL */
-    char *slabs;
+    char *slabs;             /* where the tags begin: slab records lie below, in descending order */
     struct hkm_map near[HKM_NEAR]; /* bitmaps of free slots, see superslab.h; the first words are here, so that */
     struct hkm_map *far;           /* a small process has no page more; the others there, from word HKM_NEAR on */
     struct hkm_map hint;           /* of each bitmap: no bit is set in a word below this one */
     size_t limit;            /* slots that the area has room for */
+    size_t plain;            /* pool lock: slots at the low end that may still become huge pages, see superslab.c */
     size_t tags_mapped, slabs_mapped, maps_mapped; /* pool lock: bytes of the tables that are mapped */
     struct hkm_range *next;  /* atomic, by release */
 };
@@ -86,11 +87,11 @@ extern struct hkm_tag hkm_tag_none HKM_HIDDEN, hkm_tag_stranger HKM_HIDDEN, hkm_
 
 HKM_INLINE struct hkm_slab *hkm_slab_at(const struct hkm_range *r, size_t slot)
 {
-    return (struct hkm_slab *)(void *)(r->slabs + (slot << HKM_SLAB_SHIFT));
+    return (struct hkm_slab *)(void *)(r->slabs - ((slot + 1) << HKM_SLAB_SHIFT));
 }
 HKM_INLINE size_t hkm_slab_slot(const struct hkm_slab *s)
 {
-    return (size_t)((const char *)s - s->range->slabs) >> HKM_SLAB_SHIFT;
+    return ((size_t)(s->range->slabs - (const char *)s) >> HKM_SLAB_SHIFT) - 1;
 }
 HKM_INLINE struct hkm_map *hkm_map_at(struct hkm_range *r, size_t w)
 {

@@ -255,6 +255,20 @@ static void add_fresh(struct hkm_range *r, size_t count)
     }
 }
 
+/* No huge pages in newly mapped slots: otherwise khugepaged would fill in again what was purged.  As long as there is less
+ * than a huge page in a row at the low end, nothing needs to be said, which saves small processes the call. */
+static void no_huge(struct hkm_range *r, size_t slot, size_t count)
+{
+    if (slot == r->plain && (slot + count) << HKM_SLOT_SHIFT <= HKM_POLICY_FIRST) {
+        r->plain += count;
+        return;
+    }
+    if (r->plain)
+        hkm_os_no_huge((char *)r->base, r->plain << HKM_SLOT_SHIFT);
+    r->plain = 0;
+    hkm_os_no_huge((char *)r->base + (slot << HKM_SLOT_SHIFT), count << HKM_SLOT_SHIFT);
+}
+
 /* Maps `count` slots `skip` slots after the used part. */
 static enum hkm_mapped map_slots(struct hkm_range *r, size_t skip, size_t count)
 {
@@ -267,7 +281,7 @@ static enum hkm_mapped map_slots(struct hkm_range *r, size_t skip, size_t count)
     char *at = (char *)r->base + ((used + skip) << HKM_SLOT_SHIFT);
     result = hkm_os_map_at(at, count << HKM_SLOT_SHIFT);
     if (result == HKM_MAPPED) {
-        hkm_os_no_huge(at, count << HKM_SLOT_SHIFT); /* otherwise khugepaged would fill in again what was purged */
+        no_huge(r, used + skip, count);
         hkm_registry_extend(r, skip, &hkm_tag_stranger);
         add_fresh(r, count);
     }
