@@ -270,8 +270,9 @@ static void give_block(void *p, struct hkm_slab *s)
     struct hkm_bin *b = h->bin[s->cls];
     if (b->slots[b->room] == p)
         hkm_os_bad_pointer("free", "double free", p);
-    b->slots[--b->room] = p;
-    if (!b->room)
+    b->slots[b->room - 1] = p;
+    HKM_AFRESH(b->room); /* the block first, then the count: a fork may come in between */
+    if (!--b->room)
         hkm_heap_full(b);
 }
 
@@ -379,7 +380,8 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
     case BIG:
         if (size >= hkm_policy_big() / 2) {
             void *q = hkm_big_resize(p, size);
-            return q ? q : out_of_memory();
+            if (q)
+                return q; /* else the program has split the mapping by mlock or the like, and it must be copied */
         }
         break;
     default:

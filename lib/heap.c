@@ -323,7 +323,7 @@ void hkm_heap_full(struct hkm_bin *b)
     struct hkm_bin *now = ready_bin(h, cls);
     if (now == b) {
         unsigned cap = b->cap, n = hkm_policy_flush(cap);
-        release_list(h, hkm_tiny_drain(&h->tiny[cls], &b->slots[cap - n], n)); /* the oldest */
+        release_list(h, hkm_tiny_drain(&h->tiny[cls], cls, &b->slots[cap - n], n)); /* the oldest */
         memmove(&b->slots[n], &b->slots[0], (cap - n) * sizeof(void *));
         b->room = n;
         hkm_count(&h->count.flushes, 1);
@@ -339,7 +339,7 @@ static void flush_cache(struct hkm_heap *h)
         struct hkm_bin *b = h->bin[c];
         if (b && b->room < b->cap) {
             unsigned n = b->cap - b->room;
-            release_list(h, hkm_tiny_drain(&h->tiny[c], &b->slots[b->room], n));
+            release_list(h, hkm_tiny_drain(&h->tiny[c], c, &b->slots[b->room], n));
             b->room = b->cap;
             hkm_count(&h->count.flushes, 1);
             hkm_count(&h->count.flushed_blocks, n);

@@ -30,21 +30,24 @@ size_t hkm_generation(void)
     return hkm_load(&generation);
 }
 
-static hkm_word watched;
+static hkm_word watched; /* 1: a fork will be noticed, by the canary or by the handler */
 
 void hkm_generation_watch(void)
 {
-    if (hkm_load(&watched) || !hkm_cas(&watched, 0, 1))
-        return;
+    hkm_os_init();
+    /* Two threads may come here at once.  Neither goes on before a watch is set up: a fork may happen at any moment. */
     hkm_word *c = hkm_os_map(hkm_os.page);
     if (c && hkm_os_wipe_on_fork(c, hkm_os.page)) {
         hkm_store(c, ALIVE);
-        hkm_store_rel(&canary, (size_t)c);
+        if (!hkm_cas(&canary, 0, (size_t)c))
+            hkm_os_unmap(c, hkm_os.page);
+        hkm_store_rel(&watched, 1);
         return;
     }
     if (c)
         hkm_os_unmap(c, hkm_os.page);
-    (void)hkm_os_at_fork_child(forked);
+    if (hkm_cas(&watched, 0, 1))
+        (void)hkm_os_at_fork_child(forked);
 }
 
 /* Lock ranks, checked in debug builds: a bit for each rank that the thread holds. */

@@ -8,7 +8,7 @@
  * child means "abandoned", and hkm_lock takes it over and says so, for the caller to mend what the lock guards.
  *
  * While the process has one thread, a lock is taken and given up by plain stores.  That thread cannot start another in the
- * meantime; and a lock that is not free then was left by a fork, which the long way finds out.
+ * meantime (a thread made by a bare clone does not count: no libc serves such threads); and a lock that is not free then was left by a fork, which the long way finds out.
  *
  * Ranks: a thread takes locks in ascending rank only (checked in debug builds).
  */

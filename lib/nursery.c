@@ -194,6 +194,7 @@ size_t hkm_nursery_live(void)
 
 size_t hkm_nursery_purge(void)
 {
+    hkm_os_init(); /* this may be the very first call */
     size_t done = 0, page = hkm_os.page;
     unsigned pages = (unsigned)(HKM_SLOT_SIZE / page), run = 0;
     hkm_lock(&lock);

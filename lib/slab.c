@@ -57,9 +57,11 @@ bool hkm_slab_open(struct hkm_slab *s, unsigned cls)
 void hkm_slab_close(struct hkm_slab *s)
 {
     hkm_assert(s->nfree == s->blocks);
-    hkm_meta_words_put(s->free, (unsigned)ARRAYS * s->words);
-    s->free = NULL;
+    hkm_word *bits = s->free;
     s->size = 0;
+    /* Before the array can be anybody else's: a fork may come in between, and its child believes what it finds here. */
+    hkm_store_rel((hkm_word *)(void *)&s->free, 0);
+    hkm_meta_words_put(bits, (unsigned)ARRAYS * s->words);
 }
 
 /* Pages that a block lies on. */
@@ -165,6 +167,9 @@ unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n)
 
 void hkm_slab_remote(struct hkm_slab *s, void *block)
 {
+    /* The slab may have lost all its blocks, this one too, since the program freed this one the second time. */
+    if (unlikely(!s->free || !hkm_class_starts(s->magic, (uintptr_t)block)))
+        hkm_os_bad_pointer("free", "double free", block);
     unsigned x = index_of(s, block);
     if (unlikely(x >= s->blocks))
         hkm_os_bad_pointer("free", "invalid pointer", block);

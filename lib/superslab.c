@@ -211,16 +211,21 @@ struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
 {
     struct hkm_slab *found = NULL;
     hkm_lock(&pool_lock);
-    for (int tries = 0; !found && tries < 16; tries++) {
+    for (int tries = 0; !found && tries < 64; tries++) {
+        bool raced = false; /* there was a run, but somebody took a slot of it: look again before mapping more */
         for (struct hkm_range *r = &hkm_range; r && !found; r = next_range(r)) {
             size_t slot = r->limit ? find_run(r, count, align) : SIZE_MAX;
-            if (slot != SIZE_MAX && claim(r, slot, count)) {
-                found = holder(r, slot);
-                for (size_t i = 1; i < count; i++)
-                    holder(r, slot + i);
+            if (slot == SIZE_MAX)
+                continue;
+            if (!claim(r, slot, count)) {
+                raced = true;
+                continue;
             }
+            found = holder(r, slot);
+            for (size_t i = 1; i < count; i++)
+                holder(r, slot + i);
         }
-        if (!found && !grow_locked(count + align - 1))
+        if (!found && !raced && !grow_locked(count + align - 1))
             break;
     }
     hkm_unlock(&pool_lock);

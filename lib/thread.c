@@ -111,12 +111,13 @@ static void watch_thread(struct hkm_heap *h)
     (void)pthread_setspecific(key, h);
 }
 
-static struct hkm_heap *make_heap(uintptr_t thread)
+static struct hkm_heap *make_heap(uintptr_t thread, size_t state)
 {
     struct hkm_heap *h = hkm_heap_new();
     if (!h)
         return NULL;
     hkm_heap_assign(h, thread);
+    hkm_store(&h->state, state); /* before anybody can find it */
     size_t head;
     hkm_add(&heaps, 1);
     do {
@@ -137,9 +138,8 @@ static struct hkm_heap *adopt(uintptr_t thread)
     if (h) {
         parked = h->next_parked;
         hkm_add(&nparked, (size_t)-1);
-        hkm_lock(&h->lock); /* nobody is in the middle of claiming from it, and nobody will from here on */
+        hkm_heap_drain(h); /* takes its lock: nobody is in the middle of claiming from it, and nobody will from here on */
         hkm_store(&h->state, LIVE);
-        hkm_unlock(&h->lock);
     }
     hkm_unlock(&threads_lock);
     if (h)
@@ -160,11 +160,11 @@ static HKM_COLD struct hkm_heap *birth(void)
     bool first = !h;
     h = adopt(self);
     if (!h)
-        h = make_heap(self);
+        h = make_heap(self, LIVE);
     if (!h)
         return NULL;
     set_heap(h);
-    if (!first)
+    if (!first || !hkm_os_single_threaded())
         watch_forks();
     watch_thread(h);
     return h;
@@ -173,11 +173,8 @@ static HKM_COLD struct hkm_heap *birth(void)
 static HKM_COLD struct hkm_heap *begin_late(void)
 {
     hkm_lock(&late_lock);
-    if (!late) {
-        late = make_heap(0);
-        if (late)
-            hkm_store(&late->state, LATE);
-    }
+    if (!late)
+        late = make_heap(0, LATE);
     if (!late)
         hkm_unlock(&late_lock);
     return late;
@@ -249,7 +246,8 @@ void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
         if (!hkm_shared_pool_grow())
             break;
     }
-    return NULL;
+    /* Others may have mapped or given back something while we were told that there is nothing more. */
+    return hkm_heap_supply(h, cls) ? hkm_heap_refill(h, cls) : NULL;
 }
 
 void hkm_thread_free_remote(void *block, struct hkm_slab *s)

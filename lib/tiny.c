@@ -77,11 +77,14 @@ unsigned hkm_tiny_fill(struct hkm_tiny *t, void **out, unsigned want)
     return got;
 }
 
-struct hkm_slab *hkm_tiny_drain(struct hkm_tiny *t, void *const *blocks, unsigned n)
+struct hkm_slab *hkm_tiny_drain(struct hkm_tiny *t, unsigned cls, void *const *blocks, unsigned n)
 {
     struct hkm_slab *empties = NULL;
     for (unsigned i = 0; i < n;) {
         struct hkm_slab *s = hkm_registry_slab((void *)((uintptr_t)blocks[i] & ~HKM_ZERO));
+        /* A block that is in the cache twice may have cost its slab the last block already. */
+        if (unlikely(!s->free || s->cls != cls))
+            hkm_os_bad_pointer("free", "double free", (void *)((uintptr_t)blocks[i] & ~HKM_ZERO));
         i += hkm_slab_give(s, blocks + i, n - i);
         if (s->listed == HKM_PARTIAL && s->nfree != s->blocks)
             continue;

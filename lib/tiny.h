@@ -21,7 +21,7 @@ struct hkm_tiny {
 unsigned hkm_tiny_fill(struct hkm_tiny *t, void **out, unsigned want);
 /* Takes back n blocks of this heap and class.  Slabs that became empty, but for one that is kept, are unlisted and
  * returned as a list linked by `next`. */
-struct hkm_slab *hkm_tiny_drain(struct hkm_tiny *t, void *const *blocks, unsigned n);
+struct hkm_slab *hkm_tiny_drain(struct hkm_tiny *t, unsigned cls, void *const *blocks, unsigned n);
 /* Lists a slab by its state; the slab is on no list, or its count of free blocks has changed.  An empty one is unlisted
  * and returned when others have free blocks (or keep is false), else NULL. */
 struct hkm_slab *hkm_tiny_settle(struct hkm_tiny *t, struct hkm_slab *s, bool keep);

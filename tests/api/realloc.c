@@ -7,6 +7,8 @@
 #define _GNU_SOURCE
 #include "tap.h"
 
+#include <sys/mman.h>
+
 static size_t borders[2000];
 static size_t border_count;
 
@@ -192,6 +194,18 @@ static void test_gives_back(void)
         note("bad %u, resident %zu KiB -> %zu KiB", bad, before / KIB, after / KIB);
 }
 
+/* The kernel moves a mapping only whole: what the program has split by advice must be copied. */
+static void test_split_mapping(void)
+{
+    char *p = malloc(40 * MIB);
+    memset(p, 5, 40 * MIB);
+    uintptr_t page = ((uintptr_t)p + 8 * MIB) & ~(uintptr_t)65535;
+    madvise((void *)page, MIB, MADV_SEQUENTIAL);
+    p = realloc(p, 300 * MIB);
+    ok(p && all_bytes(p, 40 * MIB, 5), "a big block of which a part was advised grows");
+    free(p);
+}
+
 int main(void)
 {
     tap_start();
@@ -205,5 +219,6 @@ int main(void)
         test_random(seed);
     test_big();
     test_gives_back();
+    test_split_mapping();
     return tap_done();
 }

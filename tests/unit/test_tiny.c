@@ -130,7 +130,7 @@ START_TEST(fill_and_drain)
                     batch[i] = held[j];
                     held[j] = held[--n];
                 }
-                for (struct hkm_slab *s = hkm_tiny_drain(&tiny, batch, k), *next; s; s = next) {
+                for (struct hkm_slab *s = hkm_tiny_drain(&tiny, cls, batch, k), *next; s; s = next) {
                     next = s->next;
                     ck_assert(s->listed == HKM_UNLISTED && s->nfree == s->blocks);
                     hkm_slab_close(s);
@@ -150,7 +150,7 @@ START_TEST(fill_and_drain)
         }
         while (n) {
             unsigned k = n < 100 ? n : 100;
-            for (struct hkm_slab *s = hkm_tiny_drain(&tiny, held + n - k, k); s; s = s->next)
+            for (struct hkm_slab *s = hkm_tiny_drain(&tiny, cls, held + n - k, k); s; s = s->next)
                 slabs--;
             n -= k;
         }
