@@ -42,7 +42,7 @@ HKM_INLINE void *hkm_alloc_fast(size_t size)
 
 HKM_INLINE void hkm_free_fast(void *p)
 {
-    size_t slot = ((uintptr_t)p - hkm_range.base) >> HKM_SLOT_SHIFT;
+    size_t slot = ((uintptr_t)p - hkm_peek(hkm_range.base)) >> HKM_SLOT_SHIFT;
     if (HKM_HARDENED) {
         hkm_free_hardened(p);
         return;

@@ -62,7 +62,8 @@ static inline void hkm_count(hkm_word *w, size_t v) { AO_store(w, AO_load(w) + v
 
 /* A relaxed load of an aligned word or pointer that another thread may be storing.  Plain, so that the compiler may use
  * it as an operand of a comparison (it never does that with an atomic load), which the fast paths live on; aligned words
- * are loaded whole on every target.  Builds for the thread sanitizer use the atomic load. */
+ * are loaded whole on every target.  What is read through a pointer that was peeked at is ordered by the address
+ * dependency; the thread sanitizer does not know of those, so its builds use an atomic load with acquire. */
 #if defined(__SANITIZE_THREAD__)
 #define HKM_TSAN 1
 #elif defined(__has_feature)
@@ -71,7 +72,7 @@ static inline void hkm_count(hkm_word *w, size_t v) { AO_store(w, AO_load(w) + v
 #endif
 #endif
 #ifdef HKM_TSAN
-#define hkm_peek(lvalue) __atomic_load_n(&(lvalue), __ATOMIC_RELAXED)
+#define hkm_peek(lvalue) __atomic_load_n(&(lvalue), __ATOMIC_ACQUIRE)
 #else
 #define hkm_peek(lvalue) (lvalue)
 #endif

@@ -71,7 +71,7 @@ static bool lay_out(struct hkm_range *r, size_t slots)
     r->slabs = hole + slab_bytes;
     r->tags = (struct hkm_tag **)(void *)r->slabs;
     r->far = (struct hkm_map *)(void *)(hole + slab_bytes + tag_bytes);
-    r->base = hkm_round_up((uintptr_t)hole + tables + GAP, ALIGN);
+    hkm_store((hkm_word *)&r->base, hkm_round_up((uintptr_t)hole + tables + GAP, ALIGN));
     r->limit = slots;
     r->plain = 0;
     r->tags_mapped = r->slabs_mapped = r->maps_mapped = 0;

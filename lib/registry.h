@@ -99,7 +99,8 @@ HKM_INLINE struct hkm_map *hkm_map_at(struct hkm_range *r, size_t w)
 }
 HKM_INLINE struct hkm_tag *hkm_tag_at(const struct hkm_range *r, size_t slot)
 {
-    return (struct hkm_tag *)hkm_load((const hkm_word *)(const void *)&r->tags[slot]);
+    /* Acquire: pairs with hkm_tag_set.  (The fast path relies on the address dependency instead.) */
+    return (struct hkm_tag *)hkm_load_acq((const hkm_word *)(const void *)&r->tags[slot]);
 }
 /* Release: whoever follows the tag sees what it points to. */
 HKM_INLINE void hkm_tag_set(const struct hkm_range *r, size_t slot, struct hkm_tag *t)
@@ -112,8 +113,9 @@ HKM_INLINE struct hkm_range *hkm_registry_find(const void *p, size_t *slot)
 {
     struct hkm_range *r = &hkm_range;
     do {
-        size_t i = ((uintptr_t)p - r->base) >> HKM_SLOT_SHIFT;
-        if (likely(i < hkm_load_acq(&r->used))) {
+        size_t used = hkm_load_acq(&r->used); /* first: with it comes the base */
+        size_t i = ((uintptr_t)p - hkm_peek(r->base)) >> HKM_SLOT_SHIFT;
+        if (likely(i < used)) {
             *slot = i;
             return r;
         }
