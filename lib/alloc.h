@@ -21,6 +21,13 @@ void hkm_free_hardened(void *p);
 /* Makes the compiler forget that it has the value in a register, so that counting is one instruction on memory. */
 #define HKM_AFRESH(lvalue) __asm__("" : "+m"(lvalue))
 
+/* Keeps a pointer out of the register that results are returned in, so that the block is loaded right into it. */
+#ifdef __x86_64__
+#define HKM_NOT_RESULT(pointer) __asm__("" : "+d"(pointer))
+#else
+#define HKM_NOT_RESULT(pointer) ((void)0)
+#endif
+
 HKM_INLINE void *hkm_alloc_fast(size_t size)
 {
     struct hkm_front *front = hkm_thread_front();
@@ -28,6 +35,7 @@ HKM_INLINE void *hkm_alloc_fast(size_t size)
         return hkm_alloc_hardened(size, __builtin_return_address(0));
     if (likely(size <= HKM_TINY_MAX)) {
         struct hkm_bin *b = front->at[(size + 15) >> 4];
+        HKM_NOT_RESULT(b);
         void *p = b->slots[b->room];
         if (likely(p != NULL)) {
             HKM_AFRESH(b->room);
