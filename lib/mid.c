@@ -15,18 +15,12 @@ size_t hkm_mid_bytes(void) { return hkm_load(&live); }
 
 static size_t slots_for(size_t bytes) { return (bytes + HKM_SLOT_SIZE - 1) >> HKM_SLOT_SHIFT; }
 
-/* Records of neighbouring slots are neighbours, in descending order. */
-static struct hkm_slab *slot_of(struct hkm_slab *first, size_t i)
-{
-    return (struct hkm_slab *)(void *)((char *)first - (i << HKM_SLAB_SHIFT));
-}
-
 /* Clears what is not known to be zero on the pages of bytes [0, bytes). */
 static void clear(struct hkm_slab *s, size_t bytes)
 {
     size_t page = hkm_os.page;
     for (size_t i = 0; i < slots_for(bytes); i++) {
-        struct hkm_slab *slot = slot_of(s, i);
+        struct hkm_slab *slot = hkm_slab_after(s, i);
         size_t end = bytes - (i << HKM_SLOT_SHIFT) < HKM_SLOT_SIZE ? bytes - (i << HKM_SLOT_SHIFT) : HKM_SLOT_SIZE;
         for (size_t at = 0; at < end; at += page)
             if (!(slot->zero >> (at >> hkm_os.page_bits) & 1))
@@ -40,7 +34,7 @@ static void soil(struct hkm_slab *s, size_t from, size_t to)
     for (size_t i = from >> HKM_SLOT_SHIFT; i < slots_for(to); i++) {
         size_t base = i << HKM_SLOT_SHIFT, a = from > base ? from - base : 0,
                b = to - base < HKM_SLOT_SIZE ? to - base : HKM_SLOT_SIZE;
-        slot_of(s, i)->zero &= (uint16_t)~hkm_pages_of(a, b);
+        hkm_slab_after(s, i)->zero &= (uint16_t)~hkm_pages_of(a, b);
     }
 }
 
@@ -91,7 +85,7 @@ bool hkm_mid_resize(struct hkm_slab *s, size_t size)
         soil(s, bytes, s->bytes); /* nobody clears these pages when the run grows again */
     s->bytes = bytes;
     if (slots < s->run) {
-        struct hkm_slab *tail = slot_of(s, slots);
+        struct hkm_slab *tail = hkm_slab_after(s, slots);
         size_t count = s->run - slots;
         s->run = (uint32_t)slots;
         hkm_superslab_give(tail, count);

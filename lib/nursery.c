@@ -3,7 +3,7 @@
  *
  * nursery.c: see nursery.h.
  *
- * Two bitmaps over the granules of the slot: `used`, and `start` of each block.  A block ends where a granule is unused or
+ * Two bitmaps over the granules of two neighbouring slots: `used`, and `start` of each block.  A block ends where a granule is unused or
  * starts another block.  Every change keeps a fork's child safe: used bits are set before the start bit, and cleared after
  * it, so a lock left behind costs at most one block's granules.
  */
@@ -11,13 +11,12 @@
 #include "lock.h"
 #include "os.h"
 #include "policy.h"
-#include "shared_pool.h"
 #include "superslab.h"
 
-enum { GRANULE = 16, GRANULES = HKM_SLOT_SIZE / GRANULE, BITS = 8 * sizeof(size_t), WORDS = GRANULES / BITS };
+enum { SLOTS = 2, GRANULE = 16, IN_SLOT = HKM_SLOT_SIZE / GRANULE, GRANULES = SLOTS * IN_SLOT, BITS = 8 * sizeof(size_t), WORDS = GRANULES / BITS };
 
 static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_NURSERY);
-static struct hkm_slab *slot; /* under lock, like all below; NULL until first used */
+static struct hkm_slab *slot; /* the first one; under lock, like all below; NULL until first used */
 static bool closed;           /* no memory for it, once and for all */
 static unsigned low;          /* no granule below it is free */
 static unsigned top;          /* no granule from here on was ever used */
@@ -26,10 +25,17 @@ static size_t used[WORDS], start[WORDS];
 
 static bool get(const size_t *map, unsigned g) { return map[g / BITS] >> g % BITS & 1; }
 
+static struct hkm_slab *slot_of(unsigned granule) { return hkm_slab_after(slot, granule / IN_SLOT); }
+
 /* The pages of these granules are not known to be zero any more. */
 static void soil(unsigned from, unsigned to)
 {
-    slot->zero &= (uint16_t)~hkm_pages_of((size_t)from * GRANULE, (size_t)to * GRANULE);
+    while (from < to) {
+        unsigned end = (from / IN_SLOT + 1) * IN_SLOT, stop = to < end ? to : end;
+        slot_of(from)->zero &= (uint16_t)~hkm_pages_of((size_t)(from % IN_SLOT) * GRANULE,
+                                                       (size_t)((stop - 1) % IN_SLOT + 1) * GRANULE);
+        from = stop;
+    }
 }
 
 HKM_INLINE void set(size_t *map, unsigned from, unsigned to, bool on)
@@ -76,13 +82,11 @@ static bool open_slot(void)
 {
     if (closed)
         return false;
-    if (!hkm_shared_pool_acquire(&slot, 1) && !(hkm_shared_pool_grow() && hkm_shared_pool_acquire(&slot, 1))) {
-        slot = NULL;
-        closed = true;
-        return false;
-    }
-    hkm_tag_set(slot->range, hkm_slab_slot(slot), &hkm_tag_nursery);
-    return true;
+    slot = hkm_superslab_run(SLOTS, 1);
+    closed = !slot;
+    for (unsigned i = 0; slot && i < SLOTS; i++)
+        hkm_tag_set(slot->range, hkm_slab_slot(slot) + i, &hkm_tag_nursery);
+    return !closed;
 }
 
 /* Room for n granules: the lowest hole, if it is large enough, else behind all others; only then a search. */
@@ -198,13 +202,16 @@ size_t hkm_nursery_purge(void)
     size_t done = 0, page = hkm_os.page;
     unsigned pages = (unsigned)(HKM_SLOT_SIZE / page), run = 0;
     hkm_lock(&lock);
-    for (unsigned p = 0; slot && p <= pages; p++) {
-        unsigned from = (unsigned)(p * page / GRANULE), to = (unsigned)((p + 1) * page / GRANULE);
-        if (p < pages && !(slot->zero >> p & 1) && seek(from, true) >= to) {
-            run++;
-        } else if (run) {
-            done += hkm_superslab_purge_pages(slot, p - run, run);
-            run = 0;
+    for (unsigned first = 0; slot && first < GRANULES; first += IN_SLOT) {
+        struct hkm_slab *s = slot_of(first);
+        for (unsigned p = 0; p <= pages; p++) {
+            unsigned from = first + (unsigned)(p * page / GRANULE), to = from + (unsigned)(page / GRANULE);
+            if (p < pages && !(s->zero >> p & 1) && seek(from, true) >= to) {
+                run++;
+            } else if (run) {
+                done += hkm_superslab_purge_pages(s, p - run, run);
+                run = 0;
+            }
         }
     }
     hkm_unlock(&lock);

@@ -4,8 +4,8 @@
  * nursery.h: the first few small blocks of a process, of all sizes, side by side.
  *
  * A slab serves one class, so the first block of every class touches a page of its own.  Most processes are small: they
- * allocate a handful of blocks of a dozen classes and end.  For them the first blocks of each class come from one slot that
- * is cut in granules of 16 bytes.  A class that goes on allocating gets a slab.  Only the first heap uses it.
+ * allocate a handful of blocks of a dozen classes and end.  For them the first blocks of each class come from two slots that
+ * are cut in granules of 16 bytes.  A class that goes on allocating gets a slab.  Only the first heap uses it.
  *
  * Thread-safe.  Slower than a cache, and used a bounded number of times.
  */
@@ -14,7 +14,7 @@
 
 #include "registry.h"
 
-enum { HKM_NURSERY_MAX = 4096 }; /* the largest request that it serves */
+enum { HKM_NURSERY_MAX = HKM_MID_MAX }; /* the largest request that it serves */
 
 /* A block, or NULL: the class has had its share, or there is no room. */
 void *hkm_nursery_alloc(size_t size, unsigned cls);

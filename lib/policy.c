@@ -49,8 +49,9 @@ bool hkm_policy_nursery(size_t size, unsigned taken)
 {
     if (hkm_load(&hkm_option.disable_nursery))
         return false;
-    /* A class that has used more than a page is worth pages of its own; and 64 calls of the slow path are enough. */
-    return taken < 2 || (taken < 64 && (taken + 1) * size <= 6144);
+    /* A class that has used more than three pages is worth pages of its own, and so is one with many blocks: a slab's are
+     * cheaper to take and to free. */
+    return taken < 1 || (taken < 16 && (taken + 1) * size <= 12288);
 }
 
 unsigned hkm_policy_slots(size_t mapped)

@@ -89,6 +89,11 @@ HKM_INLINE struct hkm_slab *hkm_slab_at(const struct hkm_range *r, size_t slot)
 {
     return (struct hkm_slab *)(void *)(r->slabs - ((slot + 1) << HKM_SLAB_SHIFT));
 }
+/* The record of the slot `n` slots after that one: records of neighbours are neighbours, in descending order. */
+HKM_INLINE struct hkm_slab *hkm_slab_after(struct hkm_slab *s, size_t n)
+{
+    return (struct hkm_slab *)(void *)((char *)s - (n << HKM_SLAB_SHIFT));
+}
 HKM_INLINE size_t hkm_slab_slot(const struct hkm_slab *s)
 {
     return ((size_t)(s->range->slabs - (const char *)s) >> HKM_SLAB_SHIFT) - 1;

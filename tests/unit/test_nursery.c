@@ -43,15 +43,15 @@ START_TEST(every_class_has_its_share)
     hkm_os_init();
     for (unsigned c = HKM_CLASSES; c-- > 0;) {
         size_t size = hkm_class[c].size;
-        if (size > HKM_NURSERY_MAX || c % 5)
+        if (size > 4096 || c % 5) /* all of them together would not find room */
             continue;
         unsigned n = 0;
         while (hkm_nursery_alloc(size, c))
             n++;
         ck_assert_msg(n > 0 && hkm_policy_nursery(size, n - 1), "size %zu: %u blocks", size, n);
     }
-    ck_assert_uint_le(hkm_nursery_live(), HKM_SLOT_SIZE);
-    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.taken), 1); /* never more than one slot */
+    ck_assert_uint_le(hkm_nursery_live(), 2 * HKM_SLOT_SIZE);
+    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.taken), 2); /* never more than its two slots */
 }
 END_TEST
 
@@ -100,13 +100,38 @@ START_TEST(resize_in_place)
     char *r = take(30);
     ck_assert_ptr_eq(r, p + 32);
     ck_assert(!hkm_nursery_resize(p, 33));
-    ck_assert(hkm_nursery_resize(q, 4096));
-    ck_assert_uint_eq(usable(q), 4096);
-    ck_assert(!hkm_nursery_resize(q, 4097) && !hkm_nursery_resize(q, SIZE_MAX - 10) &&
+    ck_assert(hkm_nursery_resize(q, HKM_NURSERY_MAX));
+    ck_assert_uint_eq(usable(q), HKM_NURSERY_MAX);
+    ck_assert(!hkm_nursery_resize(q, HKM_NURSERY_MAX + 1) && !hkm_nursery_resize(q, SIZE_MAX - 10) &&
               !hkm_nursery_resize(q, (size_t)1 << 36));
-    ck_assert_uint_eq(hkm_nursery_live(), 32 + 32 + 4096);
+    ck_assert_uint_eq(hkm_nursery_live(), 32 + 32 + HKM_NURSERY_MAX);
     ck_assert_int_eq(hkm_nursery_free(r), HKM_NURSERY_BLOCK);
     ck_assert(hkm_nursery_resize(p, 64) && !hkm_nursery_resize(p, 65));
+}
+END_TEST
+
+/* Blocks may lie across the border of the two slots; both know what is zero no more, and give pages back. */
+START_TEST(two_slots)
+{
+    hkm_os_init();
+    enum { COUNT = 4, SMALLEST = 24000, STEP = 2000, SUM = COUNT * SMALLEST + 6 * STEP };
+    char *p[COUNT];
+    for (size_t i = 0; i < COUNT; i++) {
+        p[i] = take(SMALLEST + i * STEP);
+        ck_assert_ptr_nonnull(p[i]);
+        pattern_fill(p[i], SMALLEST, i);
+    }
+    size_t slot = 0, other = 0;
+    struct hkm_range *range = hkm_registry_find(p[0], &slot);
+    ck_assert_ptr_eq(hkm_registry_find(p[COUNT - 1] + SMALLEST - 1, &other), range);
+    ck_assert_uint_eq(other, slot + 1);
+    ck_assert_ptr_eq(hkm_tag_at(range, other), &hkm_tag_nursery);
+    for (size_t i = 0; i < COUNT; i++) {
+        ck_assert(pattern_holds(p[i], SMALLEST, i) && usable(p[i]) == SMALLEST + i * STEP);
+        ck_assert_int_eq(hkm_nursery_free(p[i]), HKM_NURSERY_BLOCK);
+    }
+    ck_assert_uint_eq(hkm_nursery_purge(), hkm_round_up(SUM, hkm_os.page));
+    ck_assert(all_zero(p[0], SUM));
 }
 END_TEST
 
@@ -236,4 +261,4 @@ START_TEST(out_of_memory)
 END_TEST
 
 UNIT_MAIN("nursery", CK_FORK, blocks_are_side_by_side, every_class_has_its_share, option_turns_it_off,
-          wrong_frees_are_told_apart, resize_in_place, random_work, purge, work_of_threads, out_of_memory)
+          wrong_frees_are_told_apart, resize_in_place, two_slots, random_work, purge, work_of_threads, out_of_memory)
