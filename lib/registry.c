@@ -80,14 +80,19 @@ static bool lay_out(struct hkm_range *r, size_t slots)
 
 struct hkm_range *hkm_registry_room(size_t slots)
 {
+    static struct hkm_range *spare; /* pool lock: left from a call that found no hole */
     struct hkm_range *last = &hkm_range;
     while (last->next)
         last = last->next;
+    if (spare == last) /* a fork came in between */
+        spare = NULL;
     if (last->limit - hkm_load(&last->used) >= slots)
         return last;
     struct hkm_range *r = last;
     if (last->limit) { /* the first range is static, so that the fast path knows its address */
-        r = hkm_meta_alloc(sizeof *r, 64);
+        if (!spare)
+            spare = hkm_meta_alloc(sizeof *r, 64);
+        r = spare;
         if (!r)
             return NULL;
     }
@@ -99,8 +104,10 @@ struct hkm_range *hkm_registry_room(size_t slots)
         if (want < slots || want < slots_least)
             return NULL;
     }
-    if (r != last)
+    if (r != last) {
         hkm_store_rel((hkm_word *)(void *)&last->next, (size_t)r); /* pairs with hkm_registry_find */
+        spare = NULL;
+    }
     return r;
 }
 

@@ -208,7 +208,20 @@ START_TEST(absurd_wishes)
 {
     hkm_os_init();
     ck_assert_ptr_null(hkm_registry_room(SIZE_MAX >> (HKM_SLOT_SHIFT + 1)));
-    ck_assert_ptr_nonnull(hkm_registry_room(1));
+    struct hkm_range *r = hkm_registry_room(1);
+    ck_assert_ptr_nonnull(r);
+    r->limit = 1;
+    /* They cost nothing, however often they come. */
+    hkm_registry_room(SIZE_MAX >> (HKM_SLOT_SHIFT + 1));
+    char *before = hkm_meta_alloc(1, 1);
+    for (int i = 0; i < 100; i++)
+        ck_assert_ptr_null(hkm_registry_room(SIZE_MAX >> (HKM_SLOT_SHIFT + 1)));
+    ck_assert_ptr_eq((char *)hkm_meta_alloc(1, 1), before + 1);
+    struct hkm_range *second = hkm_registry_room(2);
+    ck_assert(second != NULL && second != r && r->next == second);
+    second->limit = 1;
+    struct hkm_range *third = hkm_registry_room(2);
+    ck_assert(third != NULL && third != second && second->next == third && third->next == NULL);
 }
 END_TEST
 
