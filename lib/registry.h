@@ -40,7 +40,7 @@ struct hkm_tag {
 struct hkm_slab {
     struct hkm_slab *next, *prev; /* owner's lock: the list of tiny.c that it is on */
     hkm_word owner;               /* atomic; the heap, 0 for none; changes away from a heap only under that heap's lock */
-    hkm_word pending;             /* atomic: 1 from a remote free until the drainer comes */
+    hkm_word pending;             /* atomic: marked from a remote free until the drainer comes, see heap.c */
     hkm_word inbox_next;          /* atomic: link in the owner's inbox */
     hkm_word *free;               /* owner's lock: bitmap of free blocks, then the bitmap of remotely freed ones */
     char *start;                  /* const while the slot is taken */
@@ -57,6 +57,7 @@ struct hkm_slab {
     uint32_t run;                 /* of a run: its slots */
     size_t bytes;                 /* of a run: usable bytes */
     const void *site;             /* of a run: who asked for it */
+    hkm_word refused;             /* holder of the slot: the kernel would not purge it; see superslab.c */
 };
 enum { HKM_SLAB_SHIFT = 7 };
 _Static_assert(sizeof(struct hkm_slab) <= 1 << HKM_SLAB_SHIFT, "a slab record fits its place");

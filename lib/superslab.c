@@ -140,6 +140,28 @@ static size_t set_free(struct hkm_range *r, size_t slot, size_t count)
     return dirty;
 }
 
+/* Memory that the kernel refuses to purge, because it is locked, must not cost a system call each time that something is
+ * freed.  Such slots bear the number of the round in which they were refused, and as many more dirty slots may stay. */
+static hkm_word purge_round = 1;
+
+static bool is_refused(struct hkm_range *r, size_t slot)
+{
+    return hkm_load(&hkm_slab_at(r, slot)->refused) == hkm_load(&purge_round);
+}
+
+void hkm_superslab_retry(void)
+{
+    hkm_add(&purge_round, 1);
+    hkm_store(&hkm_superslab_stats.refused, 0);
+}
+
+static size_t too_dirty(size_t keep)
+{
+    size_t most = (keep >> HKM_SLOT_SHIFT) + hkm_load(&hkm_superslab_stats.refused);
+    size_t dirty = hkm_load(&hkm_superslab_stats.dirty);
+    return dirty > most ? dirty - most : 0;
+}
+
 void hkm_superslab_give(struct hkm_slab *first, size_t count)
 {
     struct hkm_range *r = first->range;
@@ -149,7 +171,7 @@ void hkm_superslab_give(struct hkm_slab *first, size_t count)
     size_t taken = hkm_add(&hkm_superslab_stats.taken, -count) - count;
     if (set_free(r, slot, count)) {
         size_t limit = hkm_policy_dirty_limit(taken << HKM_SLOT_SHIFT);
-        if (hkm_load(&hkm_superslab_stats.dirty) << HKM_SLOT_SHIFT > limit)
+        if (too_dirty(limit))
             hkm_superslab_purge(limit / 4 * 3);
     }
 }
@@ -310,8 +332,11 @@ static bool grow_locked(size_t need)
         /* Something strange stands in the way: step over it, with ever longer steps, up to 4 GiB. */
         for (size_t skip = 1; result == HKM_TAKEN && skip <= 1 << 16 && skip + need <= room; skip *= 2)
             result = map_slots(r, skip, need);
-        if (result == HKM_MAPPED)
+        if (result == HKM_MAPPED) {
+            if (hkm_load(&hkm_superslab_stats.refused))
+                hkm_superslab_retry();
             return true;
+        }
         if (result == HKM_NO_MEMORY)
             return false;
         r->limit = hkm_load(&r->used); /* blocked for good: the next try makes a new range */
@@ -333,59 +358,85 @@ static void note_purge(size_t bytes)
     hkm_add(&hkm_superslab_stats.purges, 1);
 }
 
-/* Purges neighbouring slots that the caller holds.  False: the kernel refused (locked memory). */
-static bool purge_slots(struct hkm_range *r, size_t slot, size_t count)
+/* Purges neighbouring slots that the caller holds.  Returns how many; the others are marked as refused. */
+static size_t purge_slots(struct hkm_range *r, size_t slot, size_t count)
 {
-    size_t bytes = count << HKM_SLOT_SHIFT;
-    if (!hkm_os_purge((char *)r->base + (slot << HKM_SLOT_SHIFT), bytes))
-        return false;
-    note_purge(bytes);
-    for (size_t i = 0; i < count; i++)
-        hkm_slab_at(r, slot + i)->zero = hkm_pages_all();
-    return true;
+    size_t bytes = count << HKM_SLOT_SHIFT, done = 0;
+    if (hkm_os_purge((char *)r->base + (slot << HKM_SLOT_SHIFT), bytes)) {
+        note_purge(bytes);
+        for (size_t i = 0; i < count; i++)
+            hkm_slab_at(r, slot + i)->zero = hkm_pages_all();
+        return count;
+    }
+    if (count > 1) { /* some of them, perhaps */
+        for (size_t i = 0; i < count; i++)
+            done += purge_slots(r, slot + i, 1);
+        return done;
+    }
+    if (!is_refused(r, slot)) {
+        hkm_store(&hkm_slab_at(r, slot)->refused, hkm_load(&purge_round));
+        hkm_add(&hkm_superslab_stats.refused, 1);
+    }
+    return 0;
+}
+
+/* Dirty free slots of a word; none that were refused. */
+static size_t candidates(struct hkm_range *r, size_t w)
+{
+    size_t bits = hkm_load(&hkm_map_at(r, w)->dirty);
+    if (unlikely(hkm_load(&hkm_superslab_stats.refused)))
+        for (size_t left = bits; left; left &= left - 1)
+            if (is_refused(r, w * BITS + hkm_low_bit(left)))
+                bits &= ~(left & -left);
+    return bits;
+}
+
+/* What is being purged is in neither bitmap.  It is noted here, so that the child of a fork that came in between can put it
+ * back.  Under `busy`. */
+static struct {
+    hkm_word busy; /* generation + 1 of the purging process: one thread at a time is enough */
+    struct hkm_range *range;
+    size_t word;
+    hkm_word bits;
+} purging;
+
+/* Some slots of one word, each run of neighbours by one call.  Bytes. */
+static size_t purge_word(struct hkm_range *r, size_t w)
+{
+    size_t bits = candidates(r, w), done = 0;
+    purging.range = r;
+    purging.word = w;
+    bits &= hkm_fetch_clear(&hkm_map_at(r, w)->dirty, bits);
+    hkm_add(&hkm_superslab_stats.dirty, -(size_t)hkm_popcount(bits));
+    hkm_store_rel(&purging.bits, bits);
+    while (bits) {
+        unsigned first = hkm_low_bit(bits);
+        size_t rest = ~(bits >> first);
+        unsigned n = rest ? hkm_low_bit(rest) : BITS;
+        done += purge_slots(r, w * BITS + first, n) << HKM_SLOT_SHIFT;
+        bits &= ~(low_mask(n) << first);
+        hkm_store_rel(&purging.bits, bits);
+        set_free(r, w * BITS + first, n);
+    }
+    return done;
 }
 
 size_t hkm_superslab_purge(size_t keep)
 {
-    static hkm_word busy; /* generation + 1 of the purging process: one thread at a time is enough */
-    size_t gen = hkm_generation() + 1, was = hkm_load(&busy), done = 0;
-    if (was == gen || !hkm_cas(&busy, was, gen))
+    size_t gen = hkm_generation() + 1, was = hkm_load(&purging.busy), done = 0;
+    if (was == gen || !hkm_cas(&purging.busy, was, gen))
         return 0;
-    for (struct hkm_range *r = &hkm_range; r; r = next_range(r)) {
-        for (size_t w = words_of(r); w-- > 0;) {
-            size_t dirty = hkm_load(&hkm_superslab_stats.dirty);
-            if (dirty << HKM_SLOT_SHIFT <= keep)
-                goto out;
-            size_t bits = hkm_load(&hkm_map_at(r, w)->dirty);
-            if (!bits)
-                continue;
-            bits &= hkm_fetch_clear(&hkm_map_at(r, w)->dirty, bits);
-            size_t clean = 0;
-            for (size_t left = bits; left;) { /* each run of ones: one call */
-                unsigned first = hkm_low_bit(left);
-                size_t rest = ~(left >> first);
-                unsigned n = rest ? hkm_low_bit(rest) : BITS;
-                size_t mask = low_mask(n) << first;
-                left &= ~mask;
-                if (purge_slots(r, w * BITS + first, n)) {
-                    clean |= mask;
-                    done += (size_t)n << HKM_SLOT_SHIFT;
-                }
-            }
-            if (clean) {
-                hkm_add(&hkm_superslab_stats.dirty, -(size_t)hkm_popcount(clean));
-                hkm_fetch_or(&hkm_map_at(r, w)->fresh, clean);
-                lower(&r->hint.fresh, w);
-            }
-            if (bits & ~clean) { /* refused: the same will be said of the rest, so stop asking for now */
-                hkm_fetch_or(&hkm_map_at(r, w)->dirty, bits & ~clean);
-                lower(&r->hint.dirty, w);
-                goto out;
-            }
-        }
+    size_t lost = hkm_load(&purging.bits);
+    if (unlikely(lost)) { /* by a thread that a fork left behind */
+        hkm_store(&purging.bits, 0);
+        for (; lost; lost &= lost - 1)
+            set_free(purging.range, purging.word * BITS + hkm_low_bit(lost), 1);
     }
-out:
-    hkm_store_rel(&busy, 0);
+    for (struct hkm_range *r = &hkm_range; r && too_dirty(keep); r = next_range(r))
+        for (size_t w = words_of(r); w-- > 0 && too_dirty(keep);)
+            if (candidates(r, w))
+                done += purge_word(r, w);
+    hkm_store_rel(&purging.busy, 0);
     return done;
 }
 

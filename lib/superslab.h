@@ -21,8 +21,10 @@ struct hkm_slab *hkm_superslab_run(size_t count, size_t align);
 bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more);
 /* Maps more slots: at least `need` in a row. */
 bool hkm_superslab_grow(size_t need);
-/* Gives memory of dirty free slots back to the kernel until at most `keep` bytes are dirty; highest addresses first. */
+/* Gives memory of dirty free slots back to the kernel until at most `keep` bytes are dirty; highest addresses first.  What
+ * the kernel refused to take (locked memory) stays, and is not offered again until hkm_superslab_retry. */
 size_t hkm_superslab_purge(size_t keep);
+void hkm_superslab_retry(void); /* the kernel may have another mind by now */
 /* Purges pages of a slot that the caller holds, and marks them zero.  Returns bytes. */
 size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first_page, unsigned pages);
 
@@ -37,6 +39,7 @@ struct hkm_superslab_stats {
     hkm_word dirty;  /* slots */
     hkm_word purged; /* bytes so far */
     hkm_word purges; /* calls so far */
+    hkm_word refused; /* slots that the kernel would not purge, free or not */
 };
 extern struct hkm_superslab_stats hkm_superslab_stats HKM_HIDDEN;
 

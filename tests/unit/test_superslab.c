@@ -338,10 +338,54 @@ START_TEST(purge_of_locked_memory_is_refused)
     check_all();
     ck_assert_int_eq(state(&hkm_range, 98), 'd');
     ck_assert(all_bytes(s->start + 98 * HKM_SLOT_SIZE, HKM_SLOT_SIZE, 7));
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), 1); /* the others went, though it was the first to be asked for */
+    ck_assert_uint_eq(hkm_load(&STATS->refused), 1);
+    /* It is remembered, also while the slot is in use and free again: nobody asks, though the kernel would not refuse. */
     munlock(s->start + 98 * HKM_SLOT_SIZE, HKM_SLOT_SIZE);
-    (void)hkm_superslab_purge(0);
+    for (int i = 0; i < 3; i++) {
+        s = hkm_superslab_run(100, 1);
+        soil(s, 100);
+        hkm_superslab_give(s, 100);
+        ck_assert_uint_eq(hkm_superslab_purge(0), 99 * HKM_SLOT_SIZE);
+        ck_assert_int_eq(state(&hkm_range, 98), 'd');
+        ck_assert(all_bytes(s->start + 98 * HKM_SLOT_SIZE, HKM_SLOT_SIZE, 7));
+    }
+    hkm_superslab_retry();
+    ck_assert_uint_eq(hkm_superslab_purge(0), HKM_SLOT_SIZE);
     check_all();
     ck_assert_uint_eq(hkm_load(&STATS->dirty), 0);
+}
+END_TEST
+
+/* All is locked: each slot is asked for once, and what is freed later costs nothing. */
+START_TEST(refusals_do_not_repeat)
+{
+    start();
+    ck_assert(hkm_superslab_grow(100));
+    struct hkm_slab *s = hkm_superslab_run(100, 1);
+    soil(s, 100);
+    if (SANITIZED || mlock(s->start, 100 * HKM_SLOT_SIZE))
+        return;
+    hkm_superslab_give(s, 100);
+    ck_assert_uint_eq(hkm_superslab_purge(0), 0);
+    ck_assert_uint_eq(hkm_load(&STATS->refused), 100);
+    munlock(s->start, 100 * HKM_SLOT_SIZE);
+    hkm_store(&hkm_option.disable_purge, 0);
+    hkm_store(&hkm_option.dirty_kb, 0);
+    hkm_store(&hkm_option.dirty_percent, 0);
+    for (int i = 0; i < 10; i++) {
+        s = hkm_superslab_run(100, 1);
+        hkm_superslab_give(s, 100);
+    }
+    ck_assert_uint_eq(hkm_load(&STATS->purges), 0);
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), 100);
+    ck_assert(hkm_superslab_grow(500)); /* from time to time it is asked for again */
+    s = hkm_superslab_run(101, 1);
+    soil(s, 101);
+    hkm_superslab_give(s, 101);
+    ck_assert_uint_gt(hkm_load(&STATS->purges), 0);
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), 0);
+    check_all();
 }
 END_TEST
 
@@ -573,5 +617,5 @@ END_TEST
 
 UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_fresh, given_twice, runs,
           runs_fill_the_first_gap, extension_is_all_or_nothing, extension_ends_with_the_range, purge_makes_fresh_slots,
-          purge_spares_what_is_held, purge_of_locked_memory_is_refused, purge_pages, giving_keeps_to_the_limit,
+          purge_spares_what_is_held, purge_of_locked_memory_is_refused, refusals_do_not_repeat, purge_pages, giving_keeps_to_the_limit,
           strangers_are_stepped_over, blocked_area_is_left, out_of_memory, threads_never_share_a_slot)
