@@ -3,6 +3,10 @@
  *
  * big.c: see big.h.  The table is an open-addressing hash by address with linear probing, under one lock; it doubles when
  * half full and keeps no gaps: a removal moves up what follows.
+ *
+ * A fork may catch a thread at the table, which the child then lacks.  So every change is a row of steps after each of
+ * which each entry stands in the table, with its bytes; it may then stand there twice, or behind a gap where it is not
+ * found.  Who takes the lock over mends that.
  */
 #include "big.h"
 #include "lock.h"
@@ -10,8 +14,8 @@
 #include "os.h"
 
 struct entry {
-    uintptr_t start; /* 0: none */
-    size_t bytes;
+    hkm_word start; /* address of the block; 0: none.  Stored after `bytes`, by release, for the child of a fork */
+    hkm_word bytes;
 };
 
 struct table {
@@ -22,7 +26,7 @@ struct table {
 enum { FREED = 16 };
 
 static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_BIG);
-static struct table *table;     /* under lock, like all below; replaced by one store, so a fork finds it whole */
+static struct table *table;     /* under lock, like all below */
 static uintptr_t freed[FREED];  /* the blocks freed last, to tell a double free from a foreign pointer */
 static unsigned next_freed;
 static hkm_word total; /* bytes; read without the lock */
@@ -39,38 +43,77 @@ static size_t home(uintptr_t p) { return home_in(p, table->places); }
 
 static size_t next(size_t i) { return (i + 1) & (table->places - 1); }
 
+static uintptr_t start_of(size_t i) { return hkm_load(&table->at[i].start); }
+
 static struct entry *find(uintptr_t p)
 {
     if (!table)
         return NULL;
-    for (size_t i = home(p); table->at[i].start; i = next(i))
-        if (table->at[i].start == p)
+    for (size_t i = home(p); start_of(i); i = next(i))
+        if (start_of(i) == p)
             return &table->at[i];
     return NULL;
+}
+
+static void fill(struct entry *e, uintptr_t start, size_t bytes)
+{
+    hkm_store_rel(&e->start, 0); /* never an address with another's bytes */
+    hkm_store_rel(&e->bytes, bytes);
+    hkm_store_rel(&e->start, start);
 }
 
 static void put(uintptr_t start, size_t bytes)
 {
     size_t i = home(start);
-    while (table->at[i].start)
+    while (start_of(i))
         i = next(i);
-    table->at[i].bytes = bytes;
-    table->at[i].start = start;
-    table->count++;
+    fill(&table->at[i], start, bytes);
 }
 
 static void take_out(struct entry *e)
 {
     size_t hole = (size_t)(e - table->at), mask = table->places - 1;
-    for (size_t i = next(hole); table->at[i].start; i = next(i)) {
+    for (size_t i = next(hole); start_of(i); i = next(i)) {
         /* An entry may move up unless its home lies behind the hole. */
-        if (((i - home(table->at[i].start)) & mask) >= ((i - hole) & mask)) {
-            table->at[hole] = table->at[i];
+        if (((i - home(start_of(i))) & mask) >= ((i - hole) & mask)) {
+            fill(&table->at[hole], start_of(i), hkm_load(&table->at[i].bytes));
             hole = i;
         }
     }
-    table->at[hole].start = 0;
+    hkm_store_rel(&table->at[hole].start, 0);
     table->count--;
+}
+
+/* Puts every entry where it is found, once, and counts afresh.  What is not found moves towards its home, so this ends. */
+static HKM_COLD void mend(void)
+{
+    bool moved = table != NULL;
+    size_t bytes = 0;
+    while (moved) {
+        moved = false;
+        table->count = bytes = 0;
+        for (size_t i = 0; i < table->places; i++) {
+            struct entry *e = &table->at[i], *found = start_of(i) ? find(start_of(i)) : NULL;
+            uintptr_t start = start_of(i);
+            if (start && found != e) {
+                if (!found) /* in front of this one first: it must not get lost if another fork comes */
+                    put(start, hkm_load(&e->bytes));
+                hkm_store_rel(&e->start, 0);
+                moved = true;
+            } else if (start) {
+                table->count++;
+                bytes += hkm_load(&e->bytes);
+            }
+        }
+    }
+    hkm_store(&total, bytes);
+    hkm_store(&some, 1);
+}
+
+static void lock_table(void)
+{
+    if (unlikely(hkm_lock(&lock)))
+        mend();
 }
 
 static size_t table_bytes(size_t places)
@@ -90,15 +133,17 @@ static bool make_room(void)
     hkm_meta_note(table_bytes(places));
     now->places = places;
     for (size_t i = 0; was && i < was->places; i++) {
-        if (!was->at[i].start)
+        if (!hkm_load(&was->at[i].start))
             continue;
-        size_t k = home_in(was->at[i].start, places);
-        while (now->at[k].start)
+        size_t k = home_in(hkm_load(&was->at[i].start), places);
+        while (hkm_load(&now->at[k].start))
             k = (k + 1) & (places - 1);
         now->at[k] = was->at[i];
         now->count++;
     }
+    hkm_in_order(); /* a fork finds the old table or the new one, whole */
     table = now;
+    hkm_in_order();
     if (was) {
         hkm_meta_note(-table_bytes(was->places));
         hkm_os_unmap(was, table_bytes(was->places));
@@ -108,10 +153,11 @@ static bool make_room(void)
 
 static bool enter(void *p, size_t bytes)
 {
-    hkm_lock(&lock);
+    lock_table();
     bool ok = make_room();
     if (ok) {
         put((uintptr_t)p, bytes);
+        table->count++;
         for (unsigned i = 0; i < FREED; i++)
             if (freed[i] == (uintptr_t)p)
                 freed[i] = 0;
@@ -127,9 +173,9 @@ static size_t leave(const void *p, bool remember)
 {
     if (!hkm_load(&some))
         return 0;
-    hkm_lock(&lock);
+    lock_table();
     struct entry *e = find((uintptr_t)p);
-    size_t bytes = e ? e->bytes : 0;
+    size_t bytes = e ? hkm_load(&e->bytes) : 0;
     if (e) {
         take_out(e);
         if (remember)
@@ -144,9 +190,9 @@ size_t hkm_big_size(const void *p)
 {
     if (!hkm_load(&some))
         return 0;
-    hkm_lock(&lock);
+    lock_table();
     const struct entry *e = find((uintptr_t)p);
-    size_t bytes = e ? e->bytes : 0;
+    size_t bytes = e ? hkm_load(&e->bytes) : 0;
     hkm_unlock(&lock);
     return bytes;
 }
@@ -156,10 +202,10 @@ void *hkm_big_around(const void *p)
     void *found = NULL;
     if (!hkm_load(&some))
         return NULL;
-    hkm_lock(&lock);
+    lock_table();
     for (size_t i = 0; table && table->count && i < table->places && !found; i++)
-        if (table->at[i].start && (uintptr_t)p - table->at[i].start < table->at[i].bytes)
-            found = (void *)table->at[i].start;
+        if (start_of(i) && (uintptr_t)p - start_of(i) < hkm_load(&table->at[i].bytes))
+            found = (void *)start_of(i);
     hkm_unlock(&lock);
     return found;
 }
@@ -169,11 +215,12 @@ bool hkm_big_was(const void *p)
     bool was = false;
     if (!hkm_load(&some))
         return false;
-    hkm_lock(&lock);
+    lock_table();
     for (unsigned i = 0; i < FREED; i++)
         was = was || (p && freed[i] == (uintptr_t)p);
     hkm_unlock(&lock);
-    return was;
+    /* The kernel may have given the address to somebody else since, whose block it is now. */
+    return was && !hkm_os_mapped(p);
 }
 
 void *hkm_big_alloc(size_t size, size_t alignment)

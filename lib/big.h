@@ -17,6 +17,6 @@ void *hkm_big_resize(void *p, size_t size);          /* NULL: p is as before; co
 size_t hkm_big_bytes(void);
 /* The big block that an address lies in, or NULL. */
 void *hkm_big_around(const void *p);
-bool hkm_big_was(const void *p); /* p is one of the big blocks that were freed last, and nothing since */
+bool hkm_big_was(const void *p); /* p is one of the big blocks that were freed last, and nothing is there since */
 
 #endif

@@ -90,6 +90,16 @@ bool hkm_os_purge(void *addr, size_t size) { return advise(addr, size, MADV_DONT
 void hkm_os_no_huge(void *addr, size_t size) { (void)advise(addr, size, MADV_NOHUGEPAGE); }
 bool hkm_os_wipe_on_fork(void *addr, size_t size) { return advise(addr, size, MADV_WIPEONFORK); }
 
+/* An advice that leaves memory as it is, but is refused in a way of its own where there is none. */
+bool hkm_os_mapped(const void *addr)
+{
+    int saved = errno;
+    long r = syscall(SYS_madvise, (uintptr_t)addr & ~(hkm_os.page - 1), hkm_os.page, MADV_WILLNEED);
+    bool mapped = r == 0 || errno != ENOMEM;
+    errno = saved;
+    return mapped;
+}
+
 void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move)
 {
     int saved = errno;
@@ -124,6 +134,7 @@ void hkm_os_pause(void)
 }
 
 bool hkm_os_at_fork_child(void (*child)(void)) { return pthread_atfork(NULL, NULL, child) == 0; }
+bool hkm_os_first_thread(void) { return syscall(SYS_gettid) == syscall(SYS_getpid); }
 
 extern char **environ;
 

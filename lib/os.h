@@ -30,6 +30,7 @@ bool hkm_os_allow(void *addr, size_t size);        /* PROT_NONE -> readable and 
 bool hkm_os_purge(void *addr, size_t size);        /* contents to zero, memory back to the kernel */
 void hkm_os_no_huge(void *addr, size_t size);      /* no transparent huge pages here */
 void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move); /* mremap; NULL when refused */
+bool hkm_os_mapped(const void *addr);              /* false: there is certainly nothing at this page */
 bool hkm_os_wipe_on_fork(void *addr, size_t size); /* the child of a fork sees zeros there */
 
 /* Threads. */
@@ -43,6 +44,7 @@ HKM_INLINE bool hkm_os_single_threaded(void)
     return &__libc_single_threaded && *(volatile char *)&__libc_single_threaded;
 }
 bool hkm_os_at_fork_child(void (*child)(void));
+bool hkm_os_first_thread(void); /* the calling thread is the one that the process began with */
 
 /* The address that tells one live thread from all others.  Never 0. */
 HKM_INLINE uintptr_t hkm_os_thread(void)

@@ -4,7 +4,10 @@
  * test_big.c: blocks with mappings of their own, and the table that knows them.
  */
 #include "big.h"
+#include "lock.h"
 #include "unit.h"
+
+#include <sys/time.h>
 
 START_TEST(many_sizes)
 {
@@ -228,5 +231,124 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
+/* Freed last, and the address is nobody's: a double free.  When somebody else has mapped something there, it is his. */
+START_TEST(freed_before)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    char *p = hkm_big_alloc(4 * page, 16), *q = hkm_big_alloc(4 * page, 16);
+    ck_assert(!hkm_big_was(p) && !hkm_big_was(NULL));
+    ck_assert(hkm_big_free(p));
+    ck_assert(hkm_big_was(p) && !hkm_big_was(q) && !hkm_big_was(p + page) && !hkm_big_was(NULL));
+    unit_stranger(p, page, PROT_READ | PROT_WRITE);
+    ck_assert(!hkm_big_was(p));
+    munmap(p, page);
+    ck_assert(hkm_big_was(p));
+    ck_assert(hkm_big_free(q));
+}
+END_TEST
+
+/* Forks in the middle of every change of the table: a signal comes after each instruction where the processor can be made
+ * to do so, else after some microseconds, and its handler forks.  To the child the thread that was at the table is gone, as
+ * the lock's generation is not its own.  All blocks must be found there, once. */
+extern pid_t _Fork(void) __attribute__((weak));
+static char *fixed[32];
+static volatile sig_atomic_t steps, forks, failed, stride;
+
+static bool all_found(void)
+{
+    size_t page = hkm_os.page;
+    for (size_t i = 0; i < COUNT_OF(fixed); i++)
+        if (hkm_big_size(fixed[i]) != (1 + i % 5) * page)
+            return false;
+    return true;
+}
+
+static void examine(void)
+{
+    size_t page = hkm_os.page, before;
+    if (!all_found())
+        _exit(1);
+    before = hkm_big_bytes();
+    for (size_t i = 0; i < 20; i++) {
+        char *p = hkm_big_alloc(page, 16);
+        if (!p || hkm_big_size(p) != page || (i % 2 && !hkm_big_free(p)))
+            _exit(2);
+    }
+    for (size_t i = 0; i < COUNT_OF(fixed); i += 2) {
+        if (!hkm_big_free(fixed[i]) || hkm_big_size(fixed[i]) || !hkm_big_size(fixed[i + 1]))
+            _exit(3);
+        before -= (1 + i % 5) * page;
+    }
+    _exit(hkm_big_bytes() == before + 10 * page ? 0 : 4);
+}
+
+static void step(int number)
+{
+    (void)number;
+    if (++steps % stride)
+        return;
+    int status = -1;
+    pid_t pid = _Fork();
+    if (!pid) {
+        alarm(20);
+        examine();
+    }
+    while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    failed += status != 0;
+    forks++;
+}
+
+static void watch(bool on)
+{
+#if defined(__x86_64__) && !SANITIZED
+    if (on) /* the trap flag; below the red zone */
+        __asm__ volatile("subq $128, %%rsp; pushfq; orq $0x100, (%%rsp); popfq; addq $128, %%rsp" : : : "cc", "memory");
+    else
+        __asm__ volatile("subq $128, %%rsp; pushfq; andq $~0x100, (%%rsp); popfq; addq $128, %%rsp" : : : "cc", "memory");
+#else
+    struct itimerval t = { { 0, on ? 100 : 0 }, { 0, on ? 100 : 0 } };
+    setitimer(ITIMER_REAL, &t, NULL);
+#endif
+}
+
+START_TEST(fork_in_the_middle)
+{
+    uint64_t seed = 1;
+    char *p[32]; /* with the others they fill the first table to the half */
+    hkm_os_init();
+    hkm_generation_watch();
+    size_t page = hkm_os.page;
+    if (!_Fork || !hkm_os_wipe_on_fork(hkm_os_map(page), page))
+        return;
+    struct sigaction act = { .sa_handler = step, .sa_flags = SA_RESTART };
+    sigaction(SIGTRAP, &act, NULL);
+    sigaction(SIGALRM, &act, NULL);
+    /* Neighbours would have their places apart from each other.  Who comes last is not at home, and moves up later. */
+    for (size_t i = 0; i < COUNT_OF(p); i++)
+        ck_assert_ptr_nonnull(p[i] = hkm_big_alloc(page, page << random_below(&seed, 14)));
+    for (size_t i = 0; i < COUNT_OF(fixed); i++)
+        ck_assert_ptr_nonnull(fixed[i] = hkm_big_alloc((1 + i % 5) * page, page << random_below(&seed, 14)));
+    stride = 3; /* other instructions each time */
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        watch(true);
+        bool freed = hkm_big_free(p[i]);
+        watch(false);
+        ck_assert(freed);
+    }
+    for (size_t i = 0; i <= COUNT_OF(p); i++) { /* in the end it grows */
+        stride = i < COUNT_OF(p) ? 17 : 7;
+        watch(true);
+        char *q = hkm_big_alloc(page, 16);
+        watch(false);
+        ck_assert_ptr_nonnull(q);
+    }
+    ck_assert_int_eq(failed, 0);
+    ck_assert_int_ge(forks, 1);
+    ck_assert(all_found());
+}
+END_TEST
+
 UNIT_MAIN("big", CK_FORK, many_sizes, unknown_pointers, around, alignments, table, resize_moves_the_contents,
-          work_of_threads, out_of_memory)
+          work_of_threads, out_of_memory, freed_before, fork_in_the_middle)

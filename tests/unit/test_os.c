@@ -333,7 +333,31 @@ START_TEST(the_end_is_announced)
 }
 END_TEST
 
+START_TEST(mapped_or_not)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    char *p = hkm_os_map(3 * page), *none = hkm_os_map_none(page);
+    errno = 77;
+    hkm_os_unmap(p + page, page);
+    ck_assert(hkm_os_mapped(p) && hkm_os_mapped(p + page - 1) && hkm_os_mapped(p + 2 * page));
+    ck_assert(hkm_os_mapped(none) && hkm_os_mapped(&page) && hkm_os_mapped("text"));
+    ck_assert(!hkm_os_mapped(p + page) && !hkm_os_mapped(p + 2 * page - 1));
+    ck_assert_int_eq(errno, 77);
+}
+END_TEST
+
+static void *not_first(void *arg) { return hkm_os_first_thread() ? NULL : arg; }
+
+START_TEST(first_thread)
+{
+    int token;
+    ck_assert(hkm_os_first_thread());
+    ck_assert_ptr_nonnull(unit_join(unit_start(not_first, &token)));
+}
+END_TEST
+
 UNIT_MAIN("os", CK_FORK, bits_and_rounding, init_reads_the_page_size, map_gives_zeroed_memory, map_none_and_allow,
           map_at_takes_nothing_from_others, map_says_when_memory_is_out, purge_leaves_zeros, resize_keeps_the_contents,
           wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, messages, write_writes_all,
-          warnings_are_one_line, the_end_is_announced)
+          warnings_are_one_line, the_end_is_announced, mapped_or_not, first_thread)
