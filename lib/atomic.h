@@ -60,6 +60,11 @@ static inline size_t hkm_fetch_clear(hkm_word *w, size_t bits)
 /* A statistic that only its owner counts and anybody may read: no locked instruction. */
 static inline void hkm_count(hkm_word *w, size_t v) { AO_store(w, AO_load(w) + v); }
 
+/* Stores before come before stores after, for whoever sees this thread's memory as a fork left it.  The child of a fork
+ * sees what every other thread has done up to one point of its program: pages are protected first, and a thread that
+ * stores to one then waits there.  So only the compiler must be told. */
+static inline void hkm_in_order(void) { AO_compiler_barrier(); }
+
 /* A relaxed load of an aligned word or pointer that another thread may be storing.  Plain, so that the compiler may use
  * it as an operand of a comparison (it never does that with an atomic load), which the fast paths live on; aligned words
  * are loaded whole on every target.  What is read through a pointer that was peeked at is ordered by the address

@@ -32,9 +32,24 @@ static void rebuild(struct hkm_heap *h);
 static void lock_heap(struct hkm_heap *h)
 {
     if (unlikely(hkm_lock(&h->lock))) {
-        h->torn = true; /* whoever takes the lock over first: purge and statistics come here too */
+        /* Whoever takes the lock over first: purge and statistics come here too.  The cache of its owner is whole, if he
+         * does it himself and is not of before the fork: he was not in the middle of a change, or he would not be here. */
+        h->torn = hkm_load(&h->thread) != hkm_os_thread() || hkm_load(&h->generation) != hkm_generation();
         rebuild(h);
     }
+}
+
+static hkm_word all; /* the newest heap, linked by `next`; push only */
+
+struct hkm_heap *hkm_heap_first(void) { return (struct hkm_heap *)hkm_load_acq(&all); }
+
+static void enlist(struct hkm_heap *h)
+{
+    size_t head;
+    do {
+        head = hkm_load(&all);
+        h->next = (struct hkm_heap *)head;
+    } while (!hkm_cas(&all, head, (size_t)h)); /* pairs with the acquire above */
 }
 
 struct hkm_heap *hkm_heap_new(void)
@@ -46,12 +61,16 @@ struct hkm_heap *hkm_heap_new(void)
         h->front.at[i] = NONE;
     h->lock.rank = HKM_RANK_HEAP;
     h->bump = (char *)h + hkm_round_up(sizeof *h, 64);
+    hkm_store(&h->generation, hkm_generation());
+    enlist(h);
     return h;
 }
 
 void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread)
 {
     hkm_store(&h->thread, thread);
+    if (thread)
+        h->torn = false;
     for (unsigned c = 0; c < HKM_CLASSES; c++)
         if (h->bin[c])
             hkm_store(&h->bin[c]->tag.thread, thread);
@@ -210,11 +229,40 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
 
 /* ---- remote frees ----------------------------------------------------------------------------------------------- */
 
+/* A slab that is posted bears the mark of its process in `pending`: the generation, plus 1.  A fork may remove a thread
+ * that has set the mark and not yet pushed the slab, and then nobody would ever post that slab again.  So a mark of an
+ * older generation counts as clear in a child.  For that, the slabs that do lie in an inbox must bear the child's mark:
+ * they are given it before anybody in the child posts or drains.  Their links are whole, a slab's is set before the push. */
+static hkm_word marked; /* the generation whose mark the slabs in inboxes bear */
+static struct hkm_lock inbox_lock = HKM_LOCK_INIT(HKM_RANK_INBOX);
+
+static HKM_COLD void mark_again(size_t generation)
+{
+    hkm_lock(&inbox_lock); /* taken over: it is simply done again */
+    if (hkm_load(&marked) != generation) {
+        for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+            for (struct hkm_slab *s = (struct hkm_slab *)hkm_load_acq(&h->inbox); s;
+                 s = (struct hkm_slab *)hkm_load(&s->inbox_next))
+                hkm_store(&s->pending, generation + 1);
+        hkm_store_rel(&marked, generation); /* pairs with the acquire in mark */
+    }
+    hkm_unlock(&inbox_lock);
+}
+
+static size_t mark(void)
+{
+    size_t generation = hkm_generation();
+    if (unlikely(hkm_load_acq(&marked) != generation))
+        mark_again(generation);
+    return generation + 1;
+}
+
 void hkm_heap_post(struct hkm_slab *s)
 {
+    size_t posted = mark();
     for (;;) {
         /* Full barrier: the bits were set before, so whoever clears `pending` after this sees them. */
-        if (hkm_swap(&s->pending, 1))
+        if (hkm_swap(&s->pending, posted) == posted)
             return; /* a post is under way, and its drainer will look at the bits after it cleared the flag */
         struct hkm_heap *owner = (struct hkm_heap *)hkm_load_acq(&s->owner);
         if (owner) {
@@ -237,6 +285,7 @@ static void drain(struct hkm_heap *h)
 {
     if (likely(!hkm_load(&h->inbox)))
         return;
+    (void)mark();
     bool keep = hkm_load(&h->thread) != 0;
     struct hkm_slab *s = (struct hkm_slab *)hkm_swap(&h->inbox, 0), *next;
     for (; s; s = next) {
@@ -283,7 +332,9 @@ void hkm_heap_free_remote(struct hkm_heap *h, void *block, struct hkm_slab *s)
     if (unlikely(h->nremote && h->remote[h->nremote - 1] == block))
         hkm_os_bad_pointer("free", "double free", block);
     hkm_count(&h->count.remote_frees, 1);
-    h->remote[h->nremote++] = block;
+    h->remote[h->nremote] = block;
+    hkm_in_order(); /* a fork's child believes the count */
+    h->nremote++;
     h->remote_bytes += s->size;
     if (h->nremote == HKM_REMOTE || h->remote_bytes >= HKM_REMOTE_BYTES)
         hkm_heap_flush_remote(h);
@@ -392,11 +443,27 @@ bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls)
 
 /* ---- any thread ------------------------------------------------------------------------------------------------- */
 
+/* Collects what was freed remotely and never posted, because a fork removed the thread in between.  Lock. */
+static void sweep(struct hkm_heap *h)
+{
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        struct hkm_slab *const lists[] = { h->tiny[c].full, h->tiny[c].partial };
+        for (unsigned i = 0; i < 2; i++)
+            for (struct hkm_slab *s = lists[i], *next; s; s = next) {
+                next = s->next;
+                if (hkm_slab_collect(s))
+                    settle(h, s, true);
+            }
+    }
+}
+
 size_t hkm_heap_purge(struct hkm_heap *h)
 {
     size_t done = 0;
     lock_heap(h);
     drain(h);
+    if (hkm_generation())
+        sweep(h);
     release_empty(h);
     release_spares(h);
     for (unsigned c = 0; c < HKM_CLASSES; c++)
@@ -455,6 +522,8 @@ static void rebuild(struct hkm_heap *h)
             hkm_slab_collect(s);
             s->listed = HKM_UNLISTED;
             s->next = s->prev = NULL;
+            if (h->bin[s->cls]) /* the bin may just have been moved */
+                hkm_tag_set(r, i, &h->bin[s->cls]->tag);
             settle(h, s, true);
         }
     }
@@ -462,8 +531,7 @@ static void rebuild(struct hkm_heap *h)
 
 void hkm_heap_bury(struct hkm_heap *h)
 {
-    h->nremote = 0; /* some of them may have been handed over already */
-    h->remote_bytes = 0;
+    hkm_heap_flush_remote(h); /* none of them has been handed over: the count is cleared before */
     lock_heap(h);
     if (h->torn) {
         h->torn = false;

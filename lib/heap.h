@@ -54,13 +54,15 @@ struct hkm_heap {
     struct hkm_tiny tiny[HKM_CLASSES]; /* lock */
     struct hkm_slab *spare[HKM_SPARES]; /* lock: taken slots without blocks */
     unsigned nspare;           /* lock */
-    bool torn;                 /* lock: a fork left the lock held; the cache may be in the middle of a change */
+    bool torn;                 /* lock: a fork left the lock held; the cache may be in the middle of a change.  Cleared by
+                                  whoever is given the cache side */
     unsigned nremote;          /* owner */
     size_t remote_bytes;       /* owner */
     void *remote[HKM_REMOTE];  /* owner */
-    struct hkm_heap *next;     /* const once listed: all heaps, see thread.c */
-    struct hkm_heap *next_parked; /* threads lock */
+    struct hkm_heap *next;     /* const once listed: all heaps */
+    struct hkm_heap *link;     /* threads lock: the list of thread.c that it is on */
     hkm_word state;            /* threads lock; see thread.c */
+    hkm_word generation;       /* threads lock: of the process in which it came into this state */
     char *bump;                /* owner, lock: bins are made from here on */
     struct hkm_bin *old[HKM_CAPS]; /* owner, lock: outgrown bins, for other classes */
     struct hkm_counters count; /* owner writes */
@@ -75,6 +77,7 @@ _Static_assert(sizeof(struct hkm_bin) >= offsetof(struct hkm_bin, slots) + sizeo
 extern const struct hkm_front hkm_heap_empty HKM_HIDDEN;
 
 struct hkm_heap *hkm_heap_new(void); /* NULL: no memory */
+struct hkm_heap *hkm_heap_first(void); /* the newest of all heaps; the others by `next` */
 /* Gives the cache side to a thread, or to nobody (0). */
 void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread);
 
@@ -95,8 +98,9 @@ void hkm_heap_flush_remote(struct hkm_heap *h);
 void hkm_heap_drain(struct hkm_heap *h);   /* collects the inbox */
 size_t hkm_heap_purge(struct hkm_heap *h); /* spare slots to the pool, free pages of slabs to the kernel; bytes */
 void hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum);
-/* After a fork: the heap's thread does not exist in this process.  Gives back what its cache holds, if the fork did not
- * catch it in the middle of a change; else makes the slab side afresh from tags and bitmaps and forgets the cache. */
+/* After a fork: the heap's thread does not exist in this process.  Gives back what its remote buffer holds, and what its
+ * cache holds if the fork did not catch it in the middle of a change; else makes the slab side afresh from tags and
+ * bitmaps and forgets the cache.  May be done again, if another fork came in between. */
 void hkm_heap_bury(struct hkm_heap *h);
 bool hkm_heap_valid(struct hkm_heap *h);
 

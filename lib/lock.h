@@ -24,6 +24,7 @@ enum hkm_rank {
     HKM_RANK_LATE,       /* thread.c: cache side of the late heap */
     HKM_RANK_THREADS,    /* thread.c: list of heaps, parked heaps */
     HKM_RANK_HEAP,       /* heap.c: slab side of one heap */
+    HKM_RANK_INBOX,      /* heap.c: inboxes are made the child's own, once after a fork */
     HKM_RANK_NURSERY,    /* nursery.c */
     HKM_RANK_POOL,       /* superslab.c: growth, and runs of slots */
     HKM_RANK_BIG,        /* big.c: table of big blocks */
@@ -58,7 +59,8 @@ HKM_INLINE void hkm_unlock(struct hkm_lock *l)
         hkm_unlock_shared(l);
 }
 bool hkm_lock_try(struct hkm_lock *l); /* true: taken; never takes over */
-bool hkm_lock_abandoned(const struct hkm_lock *l); /* held by a thread that a fork left behind */
+/* Held by a thread that a fork left behind: hkm_lock_try will fail until somebody takes it over by hkm_lock. */
+bool hkm_lock_abandoned(const struct hkm_lock *l);
 
 /* The generation: 0 at first, one more in every child whose parent had several threads. */
 size_t hkm_generation(void);

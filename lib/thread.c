@@ -3,8 +3,12 @@
  *
  * thread.c: see thread.h.
  *
- * A heap is LIVE (a thread owns its cache side), PARKED (nobody does; its cache is empty), ORPHANED (a fork left its thread
- * behind), BURIED (somebody is making a parked heap of it), or LATE (the one heap that serves threads past their last destructor).  Its state changes under its own lock.
+ * A heap is LIVE (a thread owns its cache side), PARKED (nobody does; its cache is empty), ORPHANED (a fork left its
+ * thread behind), BURIED (somebody is making a parked heap of it), or LATE (the one heap that serves threads past the
+ * library's destructor).  Its state changes under the threads lock; that of a parked one under its own lock, too.
+ *
+ * The child of a fork, when it first comes here (in the fork handler, or, after _Fork or clone, with the first refill or
+ * birth), makes orphans of the heaps whose threads it does not have, and mends the lists if their lock was left held.
  */
 #include "thread.h"
 #include "meta.h"
@@ -15,17 +19,19 @@
 #include <pthread.h>
 
 enum { LIVE, PARKED, ORPHANED, BURIED, LATE };
-enum { ROUNDS = 2, LOOKS = 8 };
+enum { LOOKS = 8, HOMES = 64 };
 
 __thread struct hkm_tls hkm_tls __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 static struct hkm_lock threads_lock = HKM_LOCK_INIT(HKM_RANK_THREADS);
 static struct hkm_lock late_lock = HKM_LOCK_INIT(HKM_RANK_LATE);
-static hkm_word all;      /* the newest heap; linked by `next`; push only */
 static hkm_word heaps;    /* how many */
-static struct hkm_heap *parked; /* threads_lock: a stack, the last one parked on top */
+/* Under threads_lock, linked by `link`: the parked heaps, the last one parked on top; and the live ones, hashed by their
+ * thread. */
+static struct hkm_heap *parked, *homes[HOMES];
 static hkm_word nparked;
 static hkm_word norphaned;
+static hkm_word settled;      /* threads_lock: the generation in which all heaps' states are true */
 static struct hkm_heap *late; /* late_lock */
 static pthread_key_t key;
 static hkm_word key_made;  /* 0: no, 1: somebody is at it, 2: yes */
@@ -36,27 +42,112 @@ size_t hkm_thread_parked(void) { return hkm_load(&nparked); }
 
 void hkm_thread_each(void (*each)(struct hkm_heap *h, void *arg), void *arg)
 {
-    for (struct hkm_heap *h = (struct hkm_heap *)hkm_load_acq(&all); h; h = h->next)
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
         each(h, arg);
 }
 
 static void set_heap(struct hkm_heap *h) { hkm_tls.heap = (intptr_t)((uintptr_t)h - (uintptr_t)&hkm_heap_empty); }
 
+/* ---- lists ------------------------------------------------------------------------------------------------------ */
+
+static struct hkm_heap **home(uintptr_t thread)
+{
+    return &homes[(uint32_t)(thread >> 6) * 0x9e3779b1u >> 26];
+}
+_Static_assert(HOMES == 1 << (32 - 26), "home is a number below HOMES");
+
+static void push(struct hkm_heap **list, struct hkm_heap *h)
+{
+    h->link = *list;
+    *list = h;
+}
+
+static void set_state(struct hkm_heap *h, size_t state)
+{
+    hkm_store(&h->generation, hkm_generation());
+    hkm_store(&h->state, state);
+}
+
+static void park_locked(struct hkm_heap *h)
+{
+    set_state(h, PARKED);
+    push(&parked, h);
+    hkm_add(&nparked, 1);
+}
+
+static void list_live(void)
+{
+    for (unsigned i = 0; i < HOMES; i++)
+        homes[i] = NULL;
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        if (hkm_load(&h->state) == LIVE)
+            push(home(hkm_load(&h->thread)), h);
+}
+
+static void list_parked(void)
+{
+    size_t n = 0;
+    parked = NULL;
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        if (hkm_load(&h->state) == PARKED) {
+            push(&parked, h);
+            n++;
+        }
+    hkm_store(&nparked, n);
+}
+
+static void lock_threads(void)
+{
+    if (unlikely(hkm_lock(&threads_lock))) { /* a fork caught somebody at the lists */
+        list_live();
+        list_parked();
+    }
+}
+
 /* ---- fork ------------------------------------------------------------------------------------------------------- */
 
-/* In the child of fork, in its only thread.  Touches as little as it can: the child may be about to exec.  The tags must be
- * taken from the dead threads at once, though: a new thread may get the address of a dead one. */
-static void after_fork(void)
+/* In the child of a fork, once; `mine` is the heap of the thread that forked, or NULL.  Touches as little as it can: the
+ * child may be about to exec.  The tags must be taken from the dead threads at once, though: a new thread may get the
+ * address of a dead one. */
+static void settle(struct hkm_heap *mine, size_t generation)
+{
+    lock_threads();
+    if (hkm_load(&settled) != generation) {
+        size_t orphans = 0;
+        if (mine)
+            hkm_store(&mine->generation, generation);
+        for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next) {
+            size_t state = hkm_load(&h->state);
+            if ((state == LIVE || state == BURIED) && hkm_load(&h->generation) != generation) {
+                if (hkm_load(&h->thread))
+                    hkm_heap_assign(h, 0);
+                hkm_store(&h->state, state = ORPHANED);
+            }
+            orphans += state == ORPHANED;
+        }
+        hkm_store(&norphaned, orphans);
+        list_live();
+        hkm_store(&settled, generation);
+    }
+    hkm_unlock(&threads_lock);
+}
+
+static void after_fork(void) { settle(hkm_thread_own(), hkm_generation()); }
+
+/* After _Fork and clone, which run no handlers.  A thread that the child has started since leaves it to the one that has
+ * forked, which alone knows which heap is its own: one from before the fork, or none. */
+static HKM_COLD void after_quiet_fork(size_t generation)
 {
     struct hkm_heap *mine = hkm_thread_own();
-    (void)hkm_generation();
-    for (struct hkm_heap *h = (struct hkm_heap *)hkm_load(&all); h; h = h->next) {
-        if (h == mine || hkm_load(&h->state) != LIVE)
-            continue;
-        hkm_heap_assign(h, 0);
-        hkm_store(&h->state, ORPHANED);
-        hkm_add(&norphaned, 1);
-    }
+    if (mine ? hkm_load(&mine->generation) != generation : hkm_os_first_thread())
+        settle(mine, generation);
+}
+
+static void notice_fork(void)
+{
+    size_t generation = hkm_generation();
+    if (unlikely(hkm_load(&settled) != generation))
+        after_quiet_fork(generation);
 }
 
 static void watch_forks(void)
@@ -68,31 +159,28 @@ static void watch_forks(void)
 
 /* ---- birth and death -------------------------------------------------------------------------------------------- */
 
-static void park_locked(struct hkm_heap *h)
-{
-    h->next_parked = parked;
-    parked = h;
-    hkm_add(&nparked, 1);
-}
-
+/* Called when a thread ends, among the destructors of its thread-specific data.  The heap is parked at the first call:
+ * whether another round of destructors comes, and with it another call, is not known, as the thread may have got its heap
+ * in the last but one.  What the other destructors allocate comes from the late heap. */
 static void death(void *arg)
 {
     (void)arg;
     struct hkm_heap *h = hkm_thread_own();
-    if (!h || hkm_tls.exits == HKM_LATE)
-        return;
-    /* Other destructors may still allocate: let them go first. */
-    if (hkm_tls.exits++ < ROUNDS && pthread_setspecific(key, h) == 0)
+    if (!h)
         return;
     hkm_tls.heap = 0;
     hkm_tls.exits = HKM_LATE;
     hkm_heap_assign(h, 0);
     hkm_heap_flush(h);
-    hkm_lock(&threads_lock);
+    lock_threads();
+    struct hkm_heap **at = home(hkm_os_thread());
+    while (*at && *at != h)
+        at = &(*at)->link;
+    if (*at)
+        *at = h->link;
     hkm_lock(&h->lock);
-    hkm_store(&h->state, PARKED);
-    hkm_unlock(&h->lock);
     park_locked(h);
+    hkm_unlock(&h->lock);
     hkm_unlock(&threads_lock);
 }
 
@@ -102,7 +190,7 @@ static void watch_thread(struct hkm_heap *h)
     while (hkm_load_acq(&key_made) != 2) {
         if (hkm_cas(&key_made, 0, 1)) {
             if (pthread_key_create(&key, death) != 0)
-                return hkm_store_rel(&key_made, 0); /* none left: this thread's heap will not be parked */
+                return hkm_store_rel(&key_made, 0); /* none left: its heap goes to the next thread with its address */
             hkm_store_rel(&key_made, 2);
         } else {
             hkm_os_pause();
@@ -111,39 +199,47 @@ static void watch_thread(struct hkm_heap *h)
     (void)pthread_setspecific(key, h);
 }
 
+/* A heap that is there already: one that bears this thread's address, or else the most recently parked one, whose memory is
+ * the warmest.
+ *
+ * An address is one live thread's at a time.  So a live heap that bears ours is ours from before TLS was set up, which then
+ * lost its place; or its thread has gone without parking it: it got the heap in the last round of destructors, or ended
+ * by a bare system call. */
+static struct hkm_heap *find_heap(uintptr_t thread)
+{
+    lock_threads();
+    struct hkm_heap *h = *home(thread);
+    while (h && hkm_load(&h->thread) != thread)
+        h = h->link;
+    if (h) {
+        /* Or its thread was left behind by a quiet fork, and perhaps in the middle of a change. */
+        if (hkm_load(&h->generation) != hkm_generation())
+            hkm_heap_bury(h);
+        set_state(h, LIVE);
+    } else if ((h = parked) != NULL) {
+        parked = h->link;
+        hkm_add(&nparked, (size_t)-1);
+        hkm_heap_drain(h); /* takes its lock: nobody is in the middle of claiming from it, and nobody will from here on */
+        push(home(thread), h);
+        set_state(h, LIVE);
+        hkm_heap_assign(h, thread);
+    }
+    hkm_unlock(&threads_lock);
+    return h;
+}
+
 static struct hkm_heap *make_heap(uintptr_t thread, size_t state)
 {
     struct hkm_heap *h = hkm_heap_new();
     if (!h)
         return NULL;
-    hkm_heap_assign(h, thread);
-    hkm_store(&h->state, state); /* before anybody can find it */
-    size_t head;
     hkm_add(&heaps, 1);
-    do {
-        head = hkm_load(&all);
-        h->next = (struct hkm_heap *)head;
-    } while (!hkm_cas(&all, head, (size_t)h));
-    return h;
-}
-
-/* The most recently parked heap, its memory is the warmest. */
-static struct hkm_heap *adopt(uintptr_t thread)
-{
-    struct hkm_heap *h = NULL;
-    if (!hkm_load(&nparked))
-        return NULL;
-    hkm_lock(&threads_lock);
-    h = parked;
-    if (h) {
-        parked = h->next_parked;
-        hkm_add(&nparked, (size_t)-1);
-        hkm_heap_drain(h); /* takes its lock: nobody is in the middle of claiming from it, and nobody will from here on */
-        hkm_store(&h->state, LIVE);
-    }
+    lock_threads();
+    hkm_heap_assign(h, thread);
+    set_state(h, state);
+    if (state == LIVE)
+        push(home(thread), h);
     hkm_unlock(&threads_lock);
-    if (h)
-        hkm_heap_assign(h, thread);
     return h;
 }
 
@@ -151,28 +247,35 @@ static HKM_COLD struct hkm_heap *birth(void)
 {
     uintptr_t self = hkm_os_thread();
     hkm_os_init();
-    /* A first heap may have been made before TLS was set up, which then lost its place: it is still ours. */
-    struct hkm_heap *h = (struct hkm_heap *)hkm_load_acq(&all);
-    if (h && !h->next && hkm_load(&h->thread) == self && hkm_load(&h->state) == LIVE) {
-        set_heap(h);
-        return h;
-    }
-    bool first = !h;
-    h = adopt(self);
+    notice_fork();
+    bool first = !hkm_heap_first();
+    struct hkm_heap *h = first ? NULL : find_heap(self);
     if (!h)
         h = make_heap(self, LIVE);
     if (!h)
         return NULL;
     set_heap(h);
-    if (!first || !hkm_os_single_threaded())
+    if (h->next || !hkm_os_single_threaded())
         watch_forks();
     watch_thread(h);
     return h;
 }
 
+/* A fork may have caught its user, now gone, in the middle of a change; or before it had told where the heap is. */
+static HKM_COLD void mend_late(void)
+{
+    for (struct hkm_heap *h = hkm_heap_first(); h && !late; h = h->next)
+        if (hkm_load(&h->state) == LATE)
+            late = h;
+    if (late)
+        hkm_heap_bury(late);
+}
+
 static HKM_COLD struct hkm_heap *begin_late(void)
 {
-    hkm_lock(&late_lock);
+    notice_fork();
+    if (hkm_lock(&late_lock))
+        mend_late();
     if (!late)
         late = make_heap(0, LATE);
     if (!late)
@@ -202,18 +305,22 @@ static bool bury_orphan(void)
 {
     if (!hkm_load(&norphaned))
         return false;
-    for (struct hkm_heap *h = (struct hkm_heap *)hkm_load_acq(&all); h; h = h->next) {
-        if (hkm_load(&h->state) != ORPHANED || !hkm_cas(&h->state, ORPHANED, BURIED))
-            continue;
+    lock_threads();
+    struct hkm_heap *h = hkm_heap_first();
+    while (h && hkm_load(&h->state) != ORPHANED)
+        h = h->next;
+    if (h) {
+        set_state(h, BURIED);
         hkm_add(&norphaned, (size_t)-1);
-        hkm_heap_bury(h);
-        hkm_lock(&threads_lock);
-        hkm_store(&h->state, PARKED);
-        park_locked(h);
-        hkm_unlock(&threads_lock);
-        return true;
     }
-    return false;
+    hkm_unlock(&threads_lock);
+    if (!h)
+        return false;
+    hkm_heap_bury(h);
+    lock_threads();
+    park_locked(h);
+    hkm_unlock(&threads_lock);
+    return true;
 }
 
 /* Takes a slab of this class from a parked heap. */
@@ -223,7 +330,9 @@ static bool claim(struct hkm_heap *h, unsigned cls)
     if (!hkm_load(&nparked) || !hkm_lock_try(&threads_lock))
         return false;
     struct hkm_heap *from = NULL, *p = parked;
-    for (unsigned i = 0; p && !from && i < LOOKS; i++, p = p->next_parked) {
+    for (unsigned i = 0; p && !from && i < LOOKS; i++, p = p->link) {
+        if (unlikely(hkm_lock_abandoned(&p->lock)))
+            hkm_heap_drain(p); /* mends it */
         /* A look without its lock, to pass by those that have nothing. */
         if ((hkm_load(&p->inbox) || hkm_peek(p->tiny[cls].partial)) && hkm_lock_try(&p->lock))
             from = p;
@@ -237,6 +346,7 @@ static bool claim(struct hkm_heap *h, unsigned cls)
 
 void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
 {
+    notice_fork();
     for (unsigned tries = 0; tries < 64; tries++) {
         void *p = hkm_heap_refill(h, cls);
         if (p)
@@ -256,7 +366,7 @@ void hkm_thread_free_remote(void *block, struct hkm_slab *s)
     struct hkm_heap *h = hkm_tls.heap || hkm_tls.exits == HKM_LATE ? hkm_thread_own() : birth();
     if (likely(h != NULL)) {
         hkm_heap_free_remote(h, block, s);
-    } else { /* past its last destructor, or out of memory: straight to the owner */
+    } else { /* past the library's destructor, or out of memory: straight to the owner */
         hkm_slab_remote(s, block);
         hkm_heap_post(s);
     }
@@ -268,10 +378,12 @@ size_t hkm_thread_purge(void)
 {
     size_t done = 0;
     struct hkm_heap *mine = hkm_thread_own();
+    notice_fork();
     if (mine)
         hkm_heap_flush(mine);
     while (bury_orphan())
         ;
+    hkm_superslab_retry(); /* the program asks for it, so it may have unlocked memory */
     hkm_thread_each(purge_one, &done);
     return done + hkm_superslab_purge(0);
 }

@@ -13,7 +13,7 @@
  * the empty heap and the fast path needs no test whether there is one. */
 struct hkm_tls {
     intptr_t heap;
-    uintptr_t exits; /* destructor rounds seen; HKM_LATE: the heap has been given up for good */
+    uintptr_t exits; /* HKM_LATE: the thread is ending and has given up its heap for good; else 0 */
 };
 #define HKM_LATE ((uintptr_t)-1)
 extern __thread struct hkm_tls hkm_tls __attribute__((tls_model("initial-exec"), visibility("hidden")));
@@ -23,8 +23,8 @@ HKM_INLINE struct hkm_front *hkm_thread_front(void)
     return (struct hkm_front *)((uintptr_t)&hkm_heap_empty + (uintptr_t)hkm_tls.heap);
 }
 
-/* For slow paths: the calling thread's heap, made or adopted if need be; NULL when memory is out.  A thread past its last
- * destructor gets the late heap, locked until hkm_thread_end. */
+/* For slow paths: the calling thread's heap, made or adopted if need be; NULL when memory is out.  A thread past the
+ * library's destructor gets the late heap, locked until hkm_thread_end. */
 struct hkm_heap *hkm_thread_begin(void);
 void hkm_thread_end(struct hkm_heap *h);
 /* The thread's heap if it has one, else NULL; never makes one. */

@@ -795,6 +795,155 @@ START_TEST(nothing_is_lost_in_rebuilding)
 }
 END_TEST
 
+/* A thread that was about to post a slab is gone in the child: the slab says that it is posted, and is in no inbox. */
+static struct {
+    struct hkm_heap *h, *other;
+    void *p[20], *q[20];      /* of two slabs, the second one is in the inbox */
+    struct hkm_slab *half, *whole;
+} posts;
+
+static void begin_posts(void)
+{
+    unsigned cls = hkm_class_of(1000);
+    posts.h = new_heap();
+    posts.other = new_heap();
+    for (unsigned i = 0; i < COUNT_OF(posts.p); i++)
+        posts.p[i] = take(posts.h, cls);
+    posts.half = hkm_registry_slab(posts.p[0]);
+    do
+        posts.q[0] = take(posts.h, cls);
+    while (hkm_registry_slab(posts.q[0]) == posts.half);
+    posts.whole = hkm_registry_slab(posts.q[0]);
+    for (unsigned i = 1; i < COUNT_OF(posts.q); i++)
+        posts.q[i] = take(posts.h, cls);
+    hkm_heap_flush(posts.h);
+    hkm_slab_remote(posts.half, posts.p[0]);
+    hkm_swap(&posts.half->pending, 1);
+    hkm_slab_remote(posts.whole, posts.q[0]);
+    hkm_heap_post(posts.whole);
+}
+
+static unsigned inbox_length(struct hkm_heap *h)
+{
+    unsigned n = 0;
+    for (struct hkm_slab *s = (struct hkm_slab *)hkm_load(&h->inbox); s && n < 100;
+         s = (struct hkm_slab *)hkm_load(&s->inbox_next))
+        n++;
+    return n;
+}
+
+static void free_in_child(void *arg)
+{
+    unsigned half = posts.half->nfree, whole = posts.whole->nfree;
+    (void)arg;
+    CHILD(hkm_generation() == 1);
+    for (unsigned i = 1; i < COUNT_OF(posts.p); i++) {
+        give(posts.other, posts.q[i]);
+        give(posts.other, posts.p[i]);
+        hkm_heap_flush_remote(posts.other);
+        CHILD(inbox_length(posts.h) == 2); /* each of them once */
+    }
+    hkm_heap_drain(posts.h);
+    CHILD(inbox_length(posts.h) == 0);
+    CHILD(posts.half->nfree == half + COUNT_OF(posts.p));
+    CHILD(posts.whole->nfree == whole + COUNT_OF(posts.q));
+    CHILD(hkm_heap_valid(posts.h));
+}
+static void purge_in_child(void *arg)
+{
+    unsigned half = posts.half->nfree;
+    hkm_heap_purge(posts.h); /* nobody frees a block of that slab again: then this finds it */
+    CHILD(posts.half->nfree == half + 1);
+    CHILD(hkm_heap_valid(posts.h));
+    (void)arg;
+}
+/* A slab posted before the fork, drained in the child; then a child of that one. */
+static void drain_in_child(void *arg)
+{
+    unsigned whole = posts.whole->nfree;
+    hkm_heap_drain(posts.h);
+    CHILD(posts.whole->nfree == whole + 1);
+    give(posts.other, posts.q[1]);
+    hkm_heap_flush_remote(posts.other);
+    CHILD(inbox_length(posts.h) == 1);
+    pid_t pid = fork();
+    if (!pid) {
+        alarm(20);
+        give(posts.other, posts.q[2]);
+        hkm_heap_flush_remote(posts.other);
+        CHILD(inbox_length(posts.h) == 1);
+        hkm_heap_drain(posts.h);
+        CHILD(posts.whole->nfree == whole + 3);
+        _exit(0);
+    }
+    int status = 1;
+    CHILD(waitpid(pid, &status, 0) == pid && status == 0);
+    (void)arg;
+}
+
+START_TEST(post_that_a_fork_cut_off)
+{
+    start();
+    hkm_generation_watch();
+    begin_posts();
+    unit_passes(free_in_child, NULL);
+    unit_passes(purge_in_child, NULL);
+    unit_passes(drain_in_child, NULL);
+}
+END_TEST
+
+/* What a dead thread had in its remote buffer is free. */
+static void bury_remote(void *arg)
+{
+    hkm_heap_assign(posts.other, 0);
+    hkm_heap_bury(posts.other);
+    hkm_heap_drain(posts.h);
+    hkm_heap_flush(posts.h);
+    CHILD(held_slots() == 0);
+    (void)arg;
+}
+
+START_TEST(remote_buffer_of_the_dead)
+{
+    start();
+    hkm_generation_watch();
+    posts.h = new_heap();
+    posts.other = new_heap();
+    void *p[HKM_REMOTE - 1];
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        p[i] = take(posts.h, 3);
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        give(posts.other, p[i]);
+    unit_passes(bury_remote, NULL);
+}
+END_TEST
+
+/* A fork that comes while a bin is being moved: some slabs still bear the old one's tag. */
+static void rebuild_tags(void *arg)
+{
+    struct hkm_slab *s = arg;
+    hkm_tag_set(s->range, hkm_slab_slot(s), &posts.other->bin[s->cls]->tag);
+    hkm_heap_drain(dead);
+    CHILD(hkm_tag_at(s->range, hkm_slab_slot(s)) == &dead->bin[s->cls]->tag);
+    CHILD(hkm_heap_valid(dead));
+}
+
+START_TEST(rebuilding_sets_tags)
+{
+    start();
+    hkm_generation_watch();
+    dead = new_heap();
+    posts.other = new_heap();
+    void *p = take(dead, 5);
+    give(posts.other, take(posts.other, 5));
+    pthread_t holder = unit_start(hold_lock, dead);
+    unit_await(&gate, 1);
+    unit_passes(rebuild_tags, hkm_registry_slab(p));
+    unit_reach(&gate, 2);
+    unit_join(holder);
+}
+END_TEST
+
 static void run_out(void *arg)
 {
     struct hkm_heap *h = new_heap();
@@ -828,4 +977,5 @@ UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reache
           remote_buffer_is_bounded_in_bytes, remote_double_free, late_posts_find_the_new_owner,
           posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
           purge_gives_free_pages_back, stats_add_up, random_work, blocks_wander_between_threads, bury,
-          nothing_is_lost_in_rebuilding, out_of_memory)
+          nothing_is_lost_in_rebuilding, post_that_a_fork_cut_off, remote_buffer_of_the_dead, rebuilding_sets_tags,
+          out_of_memory)

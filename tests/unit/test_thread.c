@@ -220,6 +220,90 @@ static void *die_slowly(void *arg)
     return hkm_thread_own();
 }
 
+/* A thread that gets its heap in the destructors, in whichever round. */
+static int wanted_round;
+static __thread int my_round;
+
+static void first_use(void *arg)
+{
+    if (++my_round == wanted_round) {
+        void *p = take(5);
+        memset(p, 7, hkm_class[5].size);
+        give(p);
+        *(struct hkm_heap **)arg = hkm_thread_own();
+    } else {
+        pthread_setspecific(early, arg);
+    }
+}
+static void *die_at_once(void *arg)
+{
+    pthread_setspecific(early, arg);
+    return NULL;
+}
+
+static void first_use_in_round(int round)
+{
+    struct hkm_heap *h = NULL, *first = NULL;
+    wanted_round = round;
+    for (int i = 0; i < 50; i++) {
+        h = NULL;
+        unit_join(unit_start(die_at_once, &h));
+        ck_assert_ptr_nonnull(h);
+        if (!first)
+            first = h;
+        ck_assert_ptr_eq(h, first); /* the next one finds it, parked or not */
+        ck_assert_ptr_ne(h, hkm_thread_own());
+    }
+    ck_assert_uint_eq(hkm_thread_heaps(), hkm_thread_own() ? 2 : 1);
+    ck_assert(hkm_heap_valid(h));
+}
+
+START_TEST(first_use_in_a_destructor)
+{
+    start();
+    ck_assert_int_eq(pthread_key_create(&early, first_use), 0);
+    for (int round = 1; round <= 4; round++) {
+        first_use_in_round(round);
+        ck_assert_uint_eq(hkm_thread_parked(), 1);
+    }
+}
+END_TEST
+
+/* The same with the library's key first, as it is in most programs: in the last round nobody comes for the heap. */
+START_TEST(first_use_in_a_later_destructor)
+{
+    start();
+    give(take(5));
+    ck_assert_int_eq(pthread_key_create(&early, first_use), 0);
+    for (int round = 1; round <= 4; round++) {
+        first_use_in_round(round);
+        ck_assert_uint_eq(hkm_thread_parked(), round < 4);
+    }
+}
+END_TEST
+
+/* Threads that end without a word: the library hears of it when their address comes again. */
+static void *end_silently(void *arg)
+{
+    give(take(5));
+    *(struct hkm_heap **)arg = hkm_thread_own();
+    hkm_tls.heap = 0; /* as for another thread at the same address */
+    give(take(5));
+    return hkm_thread_own() == *(struct hkm_heap **)arg ? arg : NULL;
+}
+
+START_TEST(heap_of_a_thread_that_vanished)
+{
+    struct hkm_heap *h = NULL;
+    start();
+    give(take(5));
+    for (int i = 0; i < 10; i++)
+        ck_assert_ptr_nonnull(unit_join(unit_start(end_silently, &h)));
+    ck_assert_uint_eq(hkm_thread_heaps(), 2);
+    ck_assert_uint_eq(hkm_thread_parked(), 1);
+}
+END_TEST
+
 static void *die_late(void *arg)
 {
     hkm_tls.exits = HKM_LATE; /* as in the last of many destructors */
@@ -240,8 +324,8 @@ START_TEST(destructors_may_allocate)
     struct hkm_heap *h = unit_join(unit_start(die_slowly, &token));
     ck_assert_int_ge(rounds, 4);
     ck_assert_ptr_eq(seen[0].own, h);
-    ck_assert_ptr_eq(seen[1].own, h);
-    ck_assert_ptr_null(seen[rounds - 1].own); /* by then it has been given up */
+    for (int i = 1; i < rounds; i++)
+        ck_assert_ptr_null(seen[i].own); /* it has been given up in the first round */
     struct hkm_heap *late = owner(seen[rounds - 1].p);
     ck_assert_ptr_ne(late, h);
     ck_assert_uint_eq(hkm_load(&late->thread), 0);
@@ -565,6 +649,304 @@ START_TEST(fork_by_a_thread_without_a_heap)
 }
 END_TEST
 
+/* The lists of heaps, when a fork catches somebody at them.  `locked` is a parked heap's lock, held by the thread that
+ * forks: whoever adopts that heap waits, and so does whoever flushes it to park it. */
+static void *wait_for_it(void *arg) { return my_heap(arg); }
+
+static void child_beside_an_adopter(void *arg)
+{
+    size_t heaps = hkm_thread_heaps();
+    hkm_unlock(&locked->lock);
+    hkm_thread_purge();
+    CHILD(hkm_thread_parked() == *(size_t *)arg);
+    pthread_t threads[3];
+    void *h[3] = { NULL };
+    for (int i = 0; i < 3; i++) { /* the heap is not lost, and is nobody's twice */
+        CHILD(pthread_create(&threads[i], NULL, live_until_told, &gates[10 + i]) == 0);
+        unit_await(&gates[10 + i], 1);
+    }
+    for (int i = 0; i < 3; i++) {
+        unit_reach(&gates[10 + i], 2);
+        CHILD(pthread_join(threads[i], &h[i]) == 0);
+        for (int j = 0; j < i; j++)
+            CHILD(h[i] != h[j]);
+    }
+    CHILD(hkm_thread_heaps() == heaps + 3 - *(size_t *)arg);
+    CHILD(h[0] == locked || h[1] == locked || h[2] == locked);
+    CHILD(heaps_there_are() == hkm_thread_heaps());
+}
+
+START_TEST(fork_in_the_middle_of_an_adoption)
+{
+    size_t parked = 2;
+    start();
+    give(take(3));
+    for (int i = 10; i < 13; i++)
+        gates[i] = (struct unit_gate)UNIT_GATE;
+    pthread_t one = start_one(&gates[0]), two = start_one(&gates[1]);
+    end_one(&gates[0], one);
+    locked = end_one(&gates[1], two);
+    ck_assert_uint_eq(hkm_thread_parked(), 2);
+    hkm_lock(&locked->lock);
+    pthread_t adopter = unit_start(wait_for_it, NULL);
+    while (hkm_thread_parked() == 2)
+        usleep(1000);
+    usleep(20000); /* it has the lists' lock, and waits for the heap's */
+    unit_passes(child_beside_an_adopter, &parked);
+    hkm_unlock(&locked->lock);
+    ck_assert_ptr_eq(unit_join(adopter), locked);
+}
+END_TEST
+
+/* A fork without handlers, while a thread is about to park its heap. */
+extern pid_t _Fork(void) __attribute__((weak));
+
+static bool forks_can_be_quiet(void)
+{
+    char *page = hkm_os_map(hkm_os.page);
+    return _Fork && hkm_os_wipe_on_fork(page, hkm_os.page);
+}
+
+static void quietly(void (*child)(void *arg), void *arg)
+{
+    pid_t pid = _Fork();
+    ck_assert_int_ge(pid, 0);
+    if (!pid) {
+        alarm(20);
+        child(arg);
+        _exit(0);
+    }
+    ck_assert_int_eq(unit_wait(pid), 0);
+}
+
+START_TEST(fork_beside_a_dying_thread)
+{
+    size_t parked = 1;
+    start();
+    if (!forks_can_be_quiet())
+        return;
+    give(take(3));
+    for (int i = 10; i < 13; i++)
+        gates[i] = (struct unit_gate)UNIT_GATE;
+    pthread_t one = start_one(&gates[0]);
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        if (h != hkm_thread_own())
+            locked = h;
+    hkm_lock(&locked->lock);
+    unit_reach(&gates[0], 2); /* give(p) is a push, then it dies */
+    while (hkm_load(&locked->thread))
+        usleep(1000);
+    usleep(20000);
+    quietly(child_beside_an_adopter, &parked);
+    unit_passes(child_beside_an_adopter, &parked);
+    hkm_unlock(&locked->lock);
+    unit_join(one);
+}
+END_TEST
+
+/* After _Fork the first refill makes orphans of the others' heaps, before any thread may get their addresses. */
+static void child_of_a_quiet_fork(void *arg)
+{
+    CHILD(hkm_generation() == 1);
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        give(take(c));
+    struct hkm_heap *mine = hkm_thread_own();
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        CHILD(hkm_load(&h->thread) == (h == mine ? hkm_os_thread() : 0));
+    CHILD(hkm_thread_own() == mine);
+    for (unsigned i = 0; i < COUNT_OF(left_behind); i++) {
+        CHILD(pattern_holds(left_behind[i], hkm_class[i % HKM_CLASSES].size, i));
+        give(left_behind[i]);
+    }
+    hkm_thread_purge();
+    CHILD(hkm_thread_parked() == hkm_thread_heaps() - 1 && held_slots() == 0);
+    (void)arg;
+}
+static void *fork_quietly(void *arg)
+{
+    quietly(child_of_a_quiet_fork, arg);
+    return NULL;
+}
+
+START_TEST(fork_without_handlers)
+{
+    struct unit_gate g = UNIT_GATE;
+    start();
+    if (!forks_can_be_quiet())
+        return;
+    locked = NULL;
+    give(take(7));
+    pthread_t thread = unit_start(live_and_hold, &g);
+    unit_await(&g, 1);
+    fork_quietly(NULL);
+    unit_join(unit_start(fork_quietly, NULL)); /* by a thread that has no heap */
+    unit_reach(&g, 2);
+    unit_join(thread);
+}
+END_TEST
+
+/* A thread of such a child that allocates before the one that forked: it must not take that one's heap from it. */
+static void *first_in_child(void *arg)
+{
+    (void)my_heap(NULL);
+    CHILD(hkm_thread_own() != arg);
+    CHILD(hkm_load(&((struct hkm_heap *)arg)->thread) != 0);
+    hkm_thread_purge();
+    CHILD(hkm_load(&((struct hkm_heap *)arg)->thread) != 0);
+    return NULL;
+}
+static void child_that_starts_a_thread(void *arg)
+{
+    struct hkm_heap *mine = hkm_thread_own();
+    pthread_t thread;
+    CHILD(pthread_create(&thread, NULL, first_in_child, mine) == 0 && pthread_join(thread, NULL) == 0);
+    give(take(5));
+    CHILD(hkm_thread_own() == mine && hkm_load(&mine->thread) == hkm_os_thread());
+    hkm_thread_purge();
+    CHILD(hkm_thread_parked() == hkm_thread_heaps() - 1);
+    (void)arg;
+}
+
+START_TEST(quiet_fork_then_a_thread)
+{
+    struct unit_gate g = UNIT_GATE;
+    start();
+    if (!forks_can_be_quiet())
+        return;
+    locked = NULL;
+    give(take(7));
+    pthread_t thread = unit_start(live_and_hold, &g);
+    unit_await(&g, 1);
+    quietly(child_that_starts_a_thread, NULL);
+    unit_reach(&g, 2);
+    unit_join(thread);
+}
+END_TEST
+
+/* A child forks while one of its threads is burying an orphan. */
+static void *purge_all(void *arg)
+{
+    hkm_thread_purge();
+    return arg;
+}
+static void child_that_buries(void *arg)
+{
+    hkm_lock(&locked->lock);
+    pthread_t thread;
+    CHILD(pthread_create(&thread, NULL, purge_all, arg) == 0);
+    usleep(50000);
+    pid_t pid = fork();
+    if (!pid) {
+        alarm(20);
+        hkm_unlock(&locked->lock);
+        hkm_thread_purge();
+        CHILD(hkm_thread_parked() == 1);
+        void *h = NULL;
+        CHILD(pthread_create(&thread, NULL, my_heap, NULL) == 0 && pthread_join(thread, &h) == 0 && h == locked);
+        _exit(0);
+    }
+    int status = 1;
+    CHILD(waitpid(pid, &status, 0) == pid && status == 0);
+    hkm_unlock(&locked->lock);
+    CHILD(pthread_join(thread, NULL) == 0);
+}
+
+START_TEST(fork_beside_a_burial)
+{
+    start();
+    give(take(3));
+    pthread_t one = start_one(&gates[0]);
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        if (h != hkm_thread_own())
+            locked = h;
+    unit_passes(child_that_buries, NULL);
+    end_one(&gates[0], one);
+}
+END_TEST
+
+/* A parked heap whose lock a fork left held: what it has is still to be had. */
+static void claim_in_child(void *arg)
+{
+    size_t slots = held_slots();
+    void *p = take(hkm_class_of(1000));
+    CHILD(hkm_registry_slab(p) == arg);
+    CHILD(held_slots() == slots);
+}
+
+START_TEST(fork_beside_a_parked_heap)
+{
+    struct unit_gate g = UNIT_GATE;
+    start();
+    unsigned cls = hkm_class_of(1000);
+    give(take(cls));
+    while (hkm_thread_own()->tiny[cls].partial || hkm_thread_own()->bin[cls]->slots[hkm_thread_own()->bin[cls]->room])
+        (void)take(cls);
+    pthread_t thread = start_one(&gates[0]);
+    locked = end_one(&gates[0], thread);
+    hkm_heap_assign(locked, hkm_os_thread());
+    while (!hkm_heap_refill(locked, cls))
+        ck_assert(hkm_heap_supply(locked, cls));
+    struct hkm_slab *s = locked->tiny[cls].partial;
+    locked->bin[cls]->room++; /* one block is out */
+    hkm_heap_flush(locked);
+    hkm_heap_assign(locked, 0);
+    thread = unit_start(hold_lock, &g);
+    unit_await(&g, 1);
+    unit_passes(claim_in_child, s);
+    unit_reach(&g, 2);
+    unit_join(thread);
+}
+END_TEST
+
+/* A fork that comes while another thread is flushing the late heap: blocks are free and still in the cache. */
+static void *flush_halfway(void *arg)
+{
+    struct unit_gate *g = arg;
+    void *p[6];
+    hkm_tls.exits = HKM_LATE;
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        p[i] = take(3);
+    struct hkm_heap *h = hkm_thread_begin();
+    struct hkm_bin *b = h->bin[3];
+    unsigned n = b->cap - b->room;
+    ck_assert_uint_gt(n, 0);
+    hkm_lock(&h->lock);
+    ck_assert_ptr_null(hkm_tiny_drain(&h->tiny[3], 3, &b->slots[b->room], n));
+    unit_reach(g, 1);
+    unit_await(g, 2);
+    b->room = b->cap;
+    hkm_unlock(&h->lock);
+    hkm_thread_end(h);
+    return NULL;
+}
+static void late_child(void *arg)
+{
+    static void *p[300];
+    hkm_tls.heap = 0;
+    hkm_tls.exits = HKM_LATE;
+    for (unsigned i = 0; i < COUNT_OF(p); i++) {
+        p[i] = take(3);
+        CHILD(p[i] != NULL);
+        for (unsigned j = 0; j < i; j++)
+            CHILD(p[j] != p[i]);
+    }
+    CHILD(hkm_heap_valid(owner(p[0])));
+    (void)arg;
+}
+
+START_TEST(fork_beside_the_late_heap)
+{
+    struct unit_gate g = UNIT_GATE;
+    start();
+    give(take(3));
+    pthread_t thread = unit_start(flush_halfway, &g);
+    unit_await(&g, 1);
+    unit_passes(late_child, NULL);
+    unit_reach(&g, 2);
+    unit_join(thread);
+}
+END_TEST
+
 /* ---- the end of memory ------------------------------------------------------------------------------------------- */
 
 static void run_out(void *arg)
@@ -600,4 +982,7 @@ END_TEST
 UNIT_MAIN("thread", CK_FORK, birth_on_first_use, heaps_are_adopted, last_parked_first_adopted, death_empties_the_cache,
           destructors_may_allocate, late_heap_is_shared, parked_heaps_before_the_pool, used_slots_before_fresh_ones,
           many_parked_heaps, purge_gives_all_back, fork_with_another_thread, fork_while_another_holds_its_lock,
-          fork_while_another_holds_our_lock, fork_by_a_thread_without_a_heap, out_of_memory)
+          fork_while_another_holds_our_lock, fork_by_a_thread_without_a_heap, first_use_in_a_destructor,
+          first_use_in_a_later_destructor, heap_of_a_thread_that_vanished, fork_in_the_middle_of_an_adoption,
+          fork_beside_a_dying_thread, fork_without_handlers, quiet_fork_then_a_thread, fork_beside_a_burial,
+          fork_beside_a_parked_heap, fork_beside_the_late_heap, out_of_memory)
