@@ -11,6 +11,7 @@
 #include "os.h"
 #include "policy.h"
 #include "shared_pool.h"
+#include "superslab.h"
 
 #include <string.h>
 
@@ -18,9 +19,11 @@ const struct hkm_bin hkm_bin_none = { .tag = { .kind = HKM_KIND_NONE } };
 #define NONE ((struct hkm_bin *)(uintptr_t)&hkm_bin_none)
 const struct hkm_front hkm_heap_empty = { .at = { [0 ... HKM_AT - 1] = NONE } };
 
-/* A cache starts with room for 6 blocks, which with the bin's head makes two cache lines, and grows by four times. */
+/* A cache starts with room for 6 blocks, which with the bin's head makes two cache lines, and grows by four times.  LEAN
+ * is the smallest: one place must stay free, so it holds one block. */
 static const uint16_t caps[HKM_CAPS] = { 6, 30, 126, 510 };
 #define FIRST_CAP caps[0]
+enum { LEAN = 2, AGE_EVENTS = 64 };
 
 static size_t bin_bytes(unsigned cap)
 {
@@ -66,8 +69,74 @@ struct hkm_heap *hkm_heap_new(void)
     return h;
 }
 
+/* ---- the budget of all caches ----------------------------------------------------------------------------------- */
+
+/* Caches grow only as far as all of them together stay within the budget.  Nobody may touch the cache of another thread,
+ * so one that is idle keeps its share until its thread comes here again, or ends; the others must do with the rest. */
+static hkm_word allowed; /* bytes: the sum over all heaps that are `charged` */
+
+size_t hkm_heap_allowed(void) { return hkm_load(&allowed); }
+
+static size_t budget(void)
+{
+    return hkm_policy_cache_limit(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
+}
+
+static size_t share(unsigned cls, unsigned cap) { return cap > LEAN ? (size_t)cap * hkm_class[cls].size : 0; }
+
+static bool charge(struct hkm_heap *h, size_t bytes)
+{
+    if (h->charged && hkm_add(&allowed, bytes) + bytes > budget()) {
+        hkm_add(&allowed, -bytes);
+        return false;
+    }
+    h->allowed += bytes;
+    return true;
+}
+
+static void discharge(struct hkm_heap *h, size_t bytes)
+{
+    h->allowed -= bytes;
+    if (h->charged)
+        hkm_add(&allowed, -bytes);
+}
+
+/* Gives a bin another cap, within the places that it has. */
+static void set_cap(struct hkm_bin *b, unsigned cap)
+{
+    unsigned n = b->cap - b->room;
+    hkm_assert(cap <= b->places && n < cap);
+    memmove(&b->slots[cap - n], &b->slots[b->room], n * sizeof(void *));
+    b->slots[cap] = NULL;
+    b->cap = (uint16_t)cap;
+    b->room = cap - n;
+    b->misses = 0;
+}
+
+static void shrink(struct hkm_heap *h, unsigned cls, unsigned cap)
+{
+    discharge(h, share(cls, h->bin[cls]->cap) - share(cls, cap));
+    set_cap(h->bin[cls], cap);
+}
+
+/* The heap gets or loses its thread; its caches are empty when it gets one. */
+static void count_in(struct hkm_heap *h, bool in)
+{
+    if (h->charged == in)
+        return;
+    h->charged = in;
+    if (!in) {
+        hkm_add(&allowed, -h->allowed);
+    } else if (hkm_add(&allowed, h->allowed) + h->allowed > budget()) {
+        for (unsigned c = 0; c < HKM_CLASSES; c++)
+            if (h->bin[c] && h->bin[c]->cap > LEAN && h->bin[c]->room == h->bin[c]->cap)
+                shrink(h, c, LEAN);
+    }
+}
+
 void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread)
 {
+    count_in(h, thread != 0);
     hkm_store(&h->thread, thread);
     if (thread)
         h->torn = false;
@@ -108,7 +177,7 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
     struct hkm_bin *was = h->bin[cls], *b = bin_memory(h, bin_bytes(cap));
     if (!b)
         return was;
-    b->cap = (uint16_t)cap;
+    b->cap = b->places = (uint16_t)cap;
     b->misses = 0;
     b->heap = h;
     b->slots[cap] = NULL;
@@ -134,7 +203,7 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
     retag(h->tiny[cls].full, &b->tag);
     if (was) {
         for (unsigned i = 0; i < HKM_CAPS; i++) {
-            if (was->cap == caps[i]) {
+            if (was->places == caps[i]) {
                 was->slots[0] = h->old[i];
                 h->old[i] = was;
             }
@@ -147,14 +216,26 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
 static struct hkm_bin *ready_bin(struct hkm_heap *h, unsigned cls)
 {
     struct hkm_bin *b = h->bin[cls];
-    unsigned most = hkm_class[cls].most;
+    unsigned cap = b ? b->cap : 0, most = hkm_class[cls].most, next = cap;
     if (!b)
-        return make_bin(h, cls, most < FIRST_CAP ? most : FIRST_CAP);
-    if (b->misses++ >= hkm_policy_patience(b->cap) && b->cap < most) {
-        unsigned cap = hkm_policy_cache_growth(b->cap, most);
-        if (cap != b->cap)
-            return make_bin(h, cls, cap);
+        next = most < FIRST_CAP ? most : FIRST_CAP;
+    else if (b->misses++ >= hkm_policy_patience(cap) && cap < most)
+        next = hkm_policy_cache_growth(cap, most);
+    if (next == cap)
+        return b;
+    size_t more = share(cls, next) - share(cls, cap);
+    if (!charge(h, more)) {
+        if (b)
+            return b;
+        next = LEAN;
+        more = 0;
     }
+    if (b && next <= b->places)
+        set_cap(b, next);
+    else
+        b = make_bin(h, cls, next);
+    if (!b || b->cap == cap) /* no room for it */
+        discharge(h, more);
     return b;
 }
 
@@ -342,6 +423,38 @@ void hkm_heap_free_remote(struct hkm_heap *h, void *block, struct hkm_slab *s)
 
 /* ---- refill and flush ------------------------------------------------------------------------------------------- */
 
+/* Gives back what a class's cache holds.  Owner, lock. */
+static void empty_bin(struct hkm_heap *h, unsigned cls)
+{
+    struct hkm_bin *b = h->bin[cls];
+    unsigned n = b ? b->cap - b->room : 0;
+    if (!n)
+        return;
+    release_list(h, hkm_tiny_drain(&h->tiny[cls], cls, &b->slots[b->room], n));
+    b->room = b->cap;
+    hkm_count(&h->count.flushes, 1);
+    hkm_count(&h->count.flushed_blocks, n);
+}
+
+/* Now and then looks at the cache of the next class.  One that was not used since the last look is emptied, and gives its
+ * share of the budget back.  Owner, lock. */
+static void age(struct hkm_heap *h)
+{
+    if (++h->events % AGE_EVENTS)
+        return;
+    unsigned c = h->events / AGE_EVENTS % HKM_CLASSES;
+    struct hkm_bin *b = h->bin[c];
+    if (!b)
+        return;
+    if (b->seen_misses == b->misses && b->seen_room == b->room) {
+        empty_bin(h, c);
+        if (b->cap > FIRST_CAP)
+            shrink(h, c, FIRST_CAP);
+    }
+    b->seen_misses = b->misses;
+    b->seen_room = b->room;
+}
+
 void *hkm_heap_refill(struct hkm_heap *h, unsigned cls)
 {
     void *p = NULL;
@@ -361,6 +474,7 @@ void *hkm_heap_refill(struct hkm_heap *h, unsigned cls)
             hkm_count(&h->count.refills, 1);
             hkm_count(&h->count.refilled_blocks, got);
         }
+        age(h);
     }
     hkm_unlock(&h->lock);
     return p;
@@ -372,7 +486,7 @@ void hkm_heap_full(struct hkm_bin *b)
     unsigned cls = b->tag.cls;
     lock_heap(h);
     struct hkm_bin *now = ready_bin(h, cls);
-    if (now == b) {
+    if (now == b && !b->room) { /* it has not grown */
         unsigned cap = b->cap, n = hkm_policy_flush(cap);
         release_list(h, hkm_tiny_drain(&h->tiny[cls], cls, &b->slots[cap - n], n)); /* the oldest */
         memmove(&b->slots[n], &b->slots[0], (cap - n) * sizeof(void *));
@@ -380,22 +494,15 @@ void hkm_heap_full(struct hkm_bin *b)
         hkm_count(&h->count.flushes, 1);
         hkm_count(&h->count.flushed_blocks, n);
     }
+    age(h);
     hkm_unlock(&h->lock);
 }
 
 /* Gives back all cached blocks.  Owner, lock. */
 static void flush_cache(struct hkm_heap *h)
 {
-    for (unsigned c = 0; c < HKM_CLASSES; c++) {
-        struct hkm_bin *b = h->bin[c];
-        if (b && b->room < b->cap) {
-            unsigned n = b->cap - b->room;
-            release_list(h, hkm_tiny_drain(&h->tiny[c], c, &b->slots[b->room], n));
-            b->room = b->cap;
-            hkm_count(&h->count.flushes, 1);
-            hkm_count(&h->count.flushed_blocks, n);
-        }
-    }
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        empty_bin(h, c);
 }
 
 /* Releases slabs without blocks, also those kept for the next refill.  Lock. */

@@ -24,11 +24,13 @@
  * The tag is in a cache line of its own: every thread that frees one of our blocks reads it. */
 struct hkm_bin {
     struct hkm_tag tag;
-    uint16_t cap;      /* owner */
-    uint16_t misses;   /* owner: refills and flushes since the bin was made */
+    uint16_t cap;      /* owner: places in use */
+    uint16_t places;   /* owner: that there are */
+    uint16_t misses;   /* owner: refills and flushes since it got its cap */
+    uint16_t seen_misses; /* owner: what misses and room were when the bin was last looked at, see heap.c's age */
     struct hkm_heap *heap; /* const */
     uint32_t room HKM_ALIGNED(64); /* owner */
-    uint32_t reserved;
+    uint32_t seen_room; /* owner */
     void *slots[];     /* owner */
 };
 
@@ -65,6 +67,9 @@ struct hkm_heap {
     hkm_word generation;       /* threads lock: of the process in which it came into this state */
     char *bump;                /* owner, lock: bins are made from here on */
     struct hkm_bin *old[HKM_CAPS]; /* owner, lock: outgrown bins, for other classes */
+    size_t allowed;            /* owner: bytes that its caches may hold, those apart that hold one block */
+    bool charged;              /* owner: and they count among those of all heaps */
+    unsigned events;           /* owner: refills and flushes */
     struct hkm_counters count; /* owner writes */
     hkm_word inbox HKM_ALIGNED(64); /* atomic: slabs that others freed blocks of; push by CAS, take all by exchange */
 };
@@ -80,6 +85,7 @@ struct hkm_heap *hkm_heap_new(void); /* NULL: no memory */
 struct hkm_heap *hkm_heap_first(void); /* the newest of all heaps; the others by `next` */
 /* Gives the cache side to a thread, or to nobody (0). */
 void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread);
+size_t hkm_heap_allowed(void); /* bytes that the caches of all threads may hold, those apart that hold one block */
 
 /* Refilling, in stages; thread.c says in which order.  Each returns a block, or NULL and leaves the cache empty. */
 void *hkm_heap_refill(struct hkm_heap *h, unsigned cls);               /* from own slabs, the inbox drained first */

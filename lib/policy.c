@@ -37,6 +37,12 @@ size_t hkm_policy_dirty_limit(size_t used)
     return floor > share ? floor : share;
 }
 
+size_t hkm_policy_cache_limit(size_t mapped)
+{
+    size_t floor = bytes_of(hkm_load(&hkm_option.cache_kb)), part = mapped / 8;
+    return floor > part ? floor : part;
+}
+
 unsigned hkm_policy_cache_growth(unsigned cap, unsigned most)
 {
     if (hkm_load(&hkm_option.disable_cache_growth))

@@ -19,6 +19,9 @@ size_t hkm_policy_growth(size_t mapped, size_t need);
 /* Free dirty bytes that may stay, when `used` bytes are in use; SIZE_MAX when nothing is ever purged. */
 size_t hkm_policy_dirty_limit(size_t used);
 
+/* Bytes that the caches of all threads may hold together, when `mapped` are mapped. */
+size_t hkm_policy_cache_limit(size_t mapped);
+
 /* Places of the cache that follows one with `cap` places, at most `most`; `cap` itself when it should not grow. */
 unsigned hkm_policy_cache_growth(unsigned cap, unsigned most);
 

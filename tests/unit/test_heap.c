@@ -5,6 +5,7 @@
  */
 #include "heap.h"
 #include "option.h"
+#include "policy.h"
 #include "shared_pool.h"
 #include "superslab.h"
 #include "unit.h"
@@ -116,12 +117,12 @@ static bool inside(const struct hkm_heap *h)
     for (unsigned c = 0; c < HKM_CLASSES; c++) {
         const struct hkm_bin *b = h->bin[c];
         if (b && ((const char *)b < (const char *)(h + 1) ||
-                  (const char *)&b->slots[b->cap + 1] > (const char *)h + HKM_HEAP_SIZE))
+                  (const char *)&b->slots[b->places + 1] > (const char *)h + HKM_HEAP_SIZE))
             return false;
         for (unsigned d = 0; b && d < c; d++) { /* and apart */
             const struct hkm_bin *o = h->bin[d];
-            if (o && (const char *)b < (const char *)&o->slots[o->cap + 1] &&
-                (const char *)o < (const char *)&b->slots[b->cap + 1])
+            if (o && (const char *)b < (const char *)&o->slots[o->places + 1] &&
+                (const char *)o < (const char *)&b->slots[b->places + 1])
                 return false;
         }
     }
@@ -156,7 +157,7 @@ START_TEST(all_caches_have_room)
         unsigned at_most = 0;
         for (unsigned c = 0; c < HKM_CLASSES; c++) {
             ck_assert_ptr_nonnull(h->bin[c]);
-            at_most += h->bin[c]->cap == hkm_class[c].most;
+            at_most += h->bin[c]->places == hkm_class[c].most; /* those idle since have shrunk */
         }
         ck_assert_uint_ge(at_most, HKM_CLASSES / 3);
         ck_assert(h->bump <= (char *)h + HKM_HEAP_SIZE);
@@ -164,6 +165,72 @@ START_TEST(all_caches_have_room)
         hkm_heap_flush(h);
         ck_assert_uint_eq(held_slots(), 0);
     }
+}
+END_TEST
+
+/* What the caches of all heaps may hold stays within the budget; a cache beyond it holds one block. */
+START_TEST(caches_share_a_budget)
+{
+    enum { HEAPS = 12 };
+    struct hkm_heap *h[HEAPS];
+    start();
+    hkm_store(&hkm_option.cache_kb, 1024);
+    for (unsigned i = 0; i < HEAPS; i++) {
+        h[i] = new_heap();
+        unsigned lean = 0;
+        for (unsigned c = 0; c < HKM_CLASSES; c++) {
+            drive(h[i], c);
+            size_t limit = hkm_policy_cache_limit(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
+            ck_assert_uint_le(hkm_heap_allowed(), limit);
+            ck_assert(h[i]->bin[c]->cap > 2 || cached(h[i], c) <= 1);
+            lean += h[i]->bin[c]->cap == 2;
+        }
+        ck_assert(i < HEAPS - 1 || lean > HKM_CLASSES / 2);
+    }
+    size_t before = hkm_heap_allowed(), its = h[0]->allowed;
+    ck_assert_uint_gt(its, 0);
+    hkm_heap_flush(h[0]);
+    hkm_heap_assign(h[0], 0); /* its thread is gone: so is its share */
+    ck_assert_uint_eq(hkm_heap_allowed(), before - its);
+    hkm_store(&hkm_option.cache_kb, 0);
+    hkm_heap_assign(h[0], hkm_os_thread());
+    size_t limit = hkm_policy_cache_limit(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
+    ck_assert(hkm_heap_allowed() <= limit || h[0]->allowed == 0); /* no room for it any more: it starts anew */
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        drive(h[0], c);
+    for (unsigned i = 0; i < HEAPS; i++) {
+        hkm_heap_flush(h[i]);
+        hkm_heap_assign(h[i], 0);
+        ck_assert(hkm_heap_valid(h[i]) && inside(h[i]));
+    }
+    ck_assert_uint_eq(hkm_heap_allowed(), 0);
+    ck_assert_uint_eq(held_slots(), 0);
+}
+END_TEST
+
+/* A cache that its thread does not use any more is emptied in the course of its other work, and grows again later. */
+START_TEST(idle_caches_are_emptied)
+{
+    enum { IDLE = 20, BUSY = 3 };
+    start();
+    struct hkm_heap *h = new_heap();
+    drive(h, IDLE);
+    size_t before = hkm_heap_allowed(), bytes = (size_t)cached(h, IDLE) * hkm_class[IDLE].size;
+    ck_assert_uint_ge(bytes, 10000);
+    for (unsigned rounds = 0; cached(h, IDLE); rounds++) {
+        ck_assert_uint_lt(rounds, 1000);
+        drive(h, BUSY);
+    }
+    ck_assert_uint_gt(cached(h, BUSY), 0);
+    ck_assert_uint_lt(hkm_heap_allowed(), before + (size_t)hkm_class[BUSY].most * hkm_class[BUSY].size);
+    ck_assert_uint_lt(h->bin[IDLE]->cap, hkm_class[IDLE].most);
+    const struct hkm_bin *was = h->bin[IDLE];
+    drive(h, IDLE);
+    ck_assert_ptr_eq(h->bin[IDLE], was); /* in its old place */
+    ck_assert_uint_eq(h->bin[IDLE]->cap, hkm_class[IDLE].most);
+    hkm_heap_flush(h);
+    ck_assert(hkm_heap_valid(h));
+    ck_assert_uint_eq(held_slots(), 0);
 }
 END_TEST
 
@@ -973,7 +1040,7 @@ START_TEST(out_of_memory)
 END_TEST
 
 UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reaches_its_most, all_caches_have_room,
-          growth_keeps_what_is_cached, flush_gives_the_oldest, slabs_go_back_to_the_pool, remote_frees_come_in_batches,
+          caches_share_a_budget, idle_caches_are_emptied, growth_keeps_what_is_cached, flush_gives_the_oldest, slabs_go_back_to_the_pool, remote_frees_come_in_batches,
           remote_buffer_is_bounded_in_bytes, remote_double_free, late_posts_find_the_new_owner,
           posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
           purge_gives_free_pages_back, stats_add_up, random_work, blocks_wander_between_threads, bury,

@@ -63,6 +63,17 @@ START_TEST(dirty_limit)
 }
 END_TEST
 
+START_TEST(cache_limit)
+{
+    ck_assert_uint_eq(hkm_policy_cache_limit(0), 64 * MIB);
+    ck_assert_uint_eq(hkm_policy_cache_limit(512 * MIB), 64 * MIB);
+    ck_assert_uint_eq(hkm_policy_cache_limit(1600 * MIB), 200 * MIB);
+    hkm_store(&hkm_option.cache_kb, 0);
+    ck_assert_uint_eq(hkm_policy_cache_limit(0), 0);
+    ck_assert_uint_eq(hkm_policy_cache_limit(80 * MIB), 10 * MIB);
+}
+END_TEST
+
 START_TEST(caches_grow_to_their_most)
 {
     for (unsigned c = 0; c < HKM_CLASSES; c++) {
@@ -128,5 +139,5 @@ START_TEST(big)
 }
 END_TEST
 
-UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, caches_grow_to_their_most,
+UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, cache_limit, caches_grow_to_their_most,
           refill_and_flush, nursery, slots, big)
