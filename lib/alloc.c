@@ -25,7 +25,7 @@ extern void __libc_free(void *) __attribute__((weak));
 extern void *__libc_realloc(void *, size_t) __attribute__((weak));
 #pragma weak dlsym
 
-static hkm_word large_allocs, large_frees, foreign_frees; /* by threads without a heap, too: full adds */
+static hkm_word large_allocs, large_frees, foreign_frees; /* by threads without a heap: full adds */
 
 /* ---- where a pointer belongs ------------------------------------------------------------------------------------ */
 
@@ -81,6 +81,8 @@ static struct place locate(const void *p, const char *function)
         case HKM_KIND_RUN:
             if (unlikely(p != s->start))
                 bad(function, p);
+            if (unlikely(s->listed))
+                hkm_os_bad_pointer(function, "double free", p);
             at.kind = RUN;
             at.slab = s;
             at.bytes = s->bytes;
@@ -136,17 +138,33 @@ static void *take_class(unsigned cls, size_t size)
     return p;
 }
 
+static void count_large(bool alloc)
+{
+    struct hkm_heap *h = hkm_thread_own();
+    if (h)
+        hkm_count(alloc ? &h->count.large_allocs : &h->count.large_frees, 1);
+    else
+        hkm_add(alloc ? &large_allocs : &large_frees, 1);
+}
+
 /* Blocks above HKM_MID_MAX. */
 static void *take_large(size_t size, size_t alignment, bool zero, const void *site)
 {
-    void *p;
+    void *p = NULL;
     hkm_os_init();
-    if (size >= hkm_policy_big() || alignment > HKM_SUPERSLAB_SIZE)
-        p = hkm_big_alloc(size, alignment);
-    else
-        p = hkm_mid_alloc(size, alignment, zero, site);
+    if (size <= HKM_RUN_MAX && alignment <= HKM_SLOT_SIZE && size < hkm_policy_big()) {
+        p = hkm_mid_pop(&hkm_thread_front()->runs, size, site);
+        if (p && zero)
+            memset(p, 0, size); /* warm pages: sooner cleared than new ones are faulted in */
+    }
+    if (!p) {
+        if (size >= hkm_policy_big() || alignment > HKM_SUPERSLAB_SIZE)
+            p = hkm_big_alloc(size, alignment);
+        else
+            p = hkm_mid_alloc(size, alignment, zero, site);
+    }
     if (p)
-        hkm_add(&large_allocs, 1);
+        count_large(true);
     return p;
 }
 
@@ -183,6 +201,19 @@ static void *take(size_t size, bool zero, const void *site)
 }
 
 void *hkm_alloc_slow(size_t size, const void *site) { return take(size, false, site); }
+
+/* What is cached, in as few steps as may be; all else, and whatever has to be asked first, the long way. */
+void *hkm_alloc_mid(size_t size, const void *site, struct hkm_front *front)
+{
+    if (likely(size - HKM_MID_MAX - 1 < HKM_RUN_MAX - HKM_MID_MAX)) {
+        void *p = hkm_mid_pop(&front->runs, size, site);
+        if (likely(p != NULL)) {
+            hkm_count(&((struct hkm_heap *)front)->count.large_allocs, 1);
+            return p;
+        }
+    }
+    return take(size, false, site);
+}
 void *hkm_alloc_hardened(size_t size, const void *site) { return take(size, false, site); }
 
 void *hkm_alloc(size_t size, const void *site)
@@ -286,6 +317,14 @@ static void give_nursery(void *p)
     check_nursery(hkm_nursery_free(p), "free", p);
 }
 
+static void give_run(struct hkm_slab *s)
+{
+    struct hkm_heap *h = hkm_thread_keep();
+    count_large(false);
+    if (!h || !(hkm_mid_push(&h->front.runs, s) || hkm_heap_keep_run(h, s)))
+        hkm_mid_free(s);
+}
+
 static void give(void *p)
 {
     size_t slot;
@@ -304,13 +343,12 @@ static void give(void *p)
     case NURSERY: /* seen above */
         break;
     case RUN:
-        hkm_add(&large_frees, 1);
-        hkm_mid_free(at.slab);
+        give_run(at.slab);
         break;
     case BIG:
         if (!hkm_big_free(p))
             hkm_os_bad_pointer("free", "double free", p);
-        hkm_add(&large_frees, 1);
+        count_large(false);
         break;
     case NOWHERE:
         give_foreign(p);
@@ -322,6 +360,19 @@ void hkm_free_slow(void *p)
 {
     if (p)
         give(p);
+}
+
+void hkm_free_other(void *p, struct hkm_tag *t)
+{
+    if (likely(t == &hkm_tag_run)) {
+        struct hkm_slab *s = hkm_slab_of(&hkm_range, p);
+        struct hkm_front *front = hkm_thread_front(); /* the empty one allows no run */
+        if (likely(p == s->start) && likely(!s->listed) && likely(hkm_mid_push(&front->runs, s))) {
+            hkm_count(&((struct hkm_heap *)front)->count.large_frees, 1);
+            return;
+        }
+    }
+    give(p);
 }
 
 void hkm_free_hardened(void *p) { hkm_free_slow(p); }

@@ -14,7 +14,9 @@
 #include "thread.h"
 
 void *hkm_alloc_slow(size_t size, const void *site);
+void *hkm_alloc_mid(size_t size, const void *site, struct hkm_front *front); /* above HKM_TINY_MAX */
 void hkm_free_slow(void *p);
+void hkm_free_other(void *p, struct hkm_tag *t); /* in the first range; the tag of its slot is no bin's of this thread */
 void *hkm_alloc_hardened(size_t size, const void *site);
 void hkm_free_hardened(void *p);
 
@@ -44,8 +46,9 @@ HKM_INLINE void *hkm_alloc_fast(size_t size)
                 hkm_count(&b->heap->count.mallocs, 1);
             return p;
         }
+        return hkm_alloc_slow(size, __builtin_return_address(0));
     }
-    return hkm_alloc_slow(size, __builtin_return_address(0));
+    return hkm_alloc_mid(size, __builtin_return_address(0), front);
 }
 
 HKM_INLINE void hkm_free_fast(void *p)
@@ -57,7 +60,11 @@ HKM_INLINE void hkm_free_fast(void *p)
     }
     if (likely(slot < hkm_peek(hkm_range.used))) {
         struct hkm_tag *t = hkm_peek(hkm_range.tags[slot]);
-        if (likely(hkm_peek(t->thread) == hkm_os_thread()) && likely(hkm_class_starts(t->magic, (uintptr_t)p))) {
+        if (unlikely(hkm_peek(t->thread) != hkm_os_thread())) {
+            hkm_free_other(p, t);
+            return;
+        }
+        if (likely(hkm_class_starts(t->magic, (uintptr_t)p))) {
             struct hkm_bin *b = (struct hkm_bin *)(void *)t; /* a tag with a thread is a bin's */
             size_t room = b->room;
             if (likely(b->slots[room] != p)) {

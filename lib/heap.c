@@ -119,6 +119,31 @@ static void shrink(struct hkm_heap *h, unsigned cls, unsigned cap)
     set_cap(h->bin[cls], cap);
 }
 
+/* ---- runs --------------------------------------------------------------------------------------------------------- */
+
+enum { RUN_PATIENCE = 8 };
+
+bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s)
+{
+    struct hkm_runs *c = &h->front.runs;
+    /* Few processes free many of them, and for the others a free slot is of more use in the Shared Pool. */
+    if (c->allowed || s->run > HKM_RUN_SLOTS || h->run_frees++ < RUN_PATIENCE || !charge(h, HKM_RUN_MAX))
+        return false;
+    c->allowed = HKM_RUN_SLOTS;
+    return hkm_mid_push(c, s);
+}
+
+size_t hkm_heap_release_runs(struct hkm_heap *h)
+{
+    struct hkm_runs *c = &h->front.runs;
+    if (c->allowed) {
+        c->allowed = 0;
+        h->run_frees = 0;
+        discharge(h, HKM_RUN_MAX);
+    }
+    return hkm_mid_drain(c);
+}
+
 /* The heap gets or loses its thread; its caches are empty when it gets one. */
 static void count_in(struct hkm_heap *h, bool in)
 {
@@ -444,6 +469,11 @@ static void age(struct hkm_heap *h)
         return;
     unsigned c = h->events / AGE_EVENTS % HKM_CLASSES;
     struct hkm_bin *b = h->bin[c];
+    if (!c) {
+        if (h->seen_runs == h->front.runs.held)
+            hkm_heap_release_runs(h);
+        h->seen_runs = h->front.runs.held;
+    }
     if (!b)
         return;
     if (b->seen_misses == b->misses && b->seen_room == b->room) {
@@ -518,6 +548,7 @@ static void release_empty(struct hkm_heap *h)
 void hkm_heap_flush(struct hkm_heap *h)
 {
     hkm_heap_flush_remote(h);
+    hkm_heap_release_runs(h);
     lock_heap(h);
     drain(h);
     flush_cache(h);
@@ -604,6 +635,7 @@ void hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum)
         }
     }
     hkm_unlock(&h->lock);
+    sum->cached_bytes += hkm_peek(h->front.runs.held) << HKM_SLOT_SHIFT;
     live = sum->live_bytes - live;
     sum->live_bytes -= cached < live ? cached : live;
     sum->cached_bytes += cached;
@@ -639,6 +671,7 @@ static void rebuild(struct hkm_heap *h)
 void hkm_heap_bury(struct hkm_heap *h)
 {
     hkm_heap_flush_remote(h); /* none of them has been handed over: the count is cleared before */
+    hkm_heap_release_runs(h); /* linked and unlinked by one store each */
     lock_heap(h);
     if (h->torn) {
         h->torn = false;

@@ -11,6 +11,7 @@
 #define HKM_HEAP_H
 
 #include "lock.h"
+#include "mid.h"
 #include "registry.h"
 #include "stats.h"
 #include "tiny.h"
@@ -46,6 +47,7 @@ enum {
 /* What malloc's fast path reads, so that the empty heap need be no more than this. */
 struct hkm_front {
     struct hkm_bin *at[HKM_AT]; /* owner: by (size + 15) / 16, the bin of that size, or hkm_bin_none */
+    struct hkm_runs runs;       /* owner */
 };
 
 struct hkm_heap {
@@ -70,6 +72,8 @@ struct hkm_heap {
     size_t allowed;            /* owner: bytes that its caches may hold, those apart that hold one block */
     bool charged;              /* owner: and they count among those of all heaps */
     unsigned events;           /* owner: refills and flushes */
+    unsigned run_frees;        /* owner: of runs, that found no room in the cache */
+    size_t seen_runs;          /* owner: what runs.held was when last looked at */
     struct hkm_counters count; /* owner writes */
     hkm_word inbox HKM_ALIGNED(64); /* atomic: slabs that others freed blocks of; push by CAS, take all by exchange */
 };
@@ -91,6 +95,10 @@ size_t hkm_heap_allowed(void); /* bytes that the caches of all threads may hold,
 void *hkm_heap_refill(struct hkm_heap *h, unsigned cls);               /* from own slabs, the inbox drained first */
 bool hkm_heap_supply(struct hkm_heap *h, unsigned cls); /* one more slab, from the spare slots or the Shared Pool */
 bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls); /* a slab of a parked heap */
+
+/* The run cache had no room for a run that is freed.  False: it is not to have it. */
+bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s);
+size_t hkm_heap_release_runs(struct hkm_heap *h); /* slots */
 
 /* The push that just came left no room in this cache. */
 void hkm_heap_full(struct hkm_bin *b);

@@ -9,9 +9,17 @@
 
 #include <string.h>
 
-static hkm_word live; /* bytes */
-
-size_t hkm_mid_bytes(void) { return hkm_load(&live); }
+size_t hkm_mid_bytes(void)
+{
+    size_t sum = 0;
+    for (struct hkm_range *r = &hkm_range; r; r = (struct hkm_range *)hkm_load_acq((hkm_word *)(void *)&r->next)) {
+        size_t used = hkm_load_acq(&r->used);
+        for (size_t i = 0; i < used; i++)
+            if (hkm_tag_at(r, i) == &hkm_tag_run && !hkm_peek(hkm_slab_at(r, i)->listed))
+                sum += hkm_peek(hkm_slab_at(r, i)->bytes);
+    }
+    return sum;
+}
 
 static size_t slots_for(size_t bytes) { return (bytes + HKM_SLOT_SIZE - 1) >> HKM_SLOT_SHIFT; }
 
@@ -55,8 +63,8 @@ void *hkm_mid_alloc(size_t size, size_t alignment, bool zero, const void *site)
     s->run = (uint32_t)slots;
     s->magic = 0;
     s->bytes = bytes;
+    s->listed = 0;
     s->site = site;
-    hkm_add(&live, bytes);
     if (zero)
         clear(s, bytes);
     tag_rest(s, 1, slots);
@@ -66,9 +74,23 @@ void *hkm_mid_alloc(size_t size, size_t alignment, bool zero, const void *site)
 
 void hkm_mid_free(struct hkm_slab *s)
 {
-    hkm_add(&live, -s->bytes);
     soil(s, 0, s->bytes);
     hkm_superslab_give(s, s->run);
+}
+
+size_t hkm_mid_drain(struct hkm_runs *c)
+{
+    size_t given = 0;
+    for (unsigned i = 1; i <= HKM_RUN_SLOTS && c->held; i++) {
+        for (struct hkm_slab *s; (s = c->run[i]) != NULL; given += i) {
+            c->run[i] = s->next;
+            c->held -= i;
+            s->listed = 0;
+            soil(s, 0, s->bytes);
+            hkm_superslab_give(s, i);
+        }
+    }
+    return given;
 }
 
 bool hkm_mid_resize(struct hkm_slab *s, size_t size)
@@ -80,7 +102,6 @@ bool hkm_mid_resize(struct hkm_slab *s, size_t size)
         tag_rest(s, s->run, slots);
         s->run = (uint32_t)slots;
     }
-    hkm_add(&live, bytes - s->bytes);
     if (bytes < s->bytes)
         soil(s, bytes, s->bytes); /* nobody clears these pages when the run grows again */
     s->bytes = bytes;

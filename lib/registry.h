@@ -48,7 +48,7 @@ struct hkm_slab {
     uint32_t size, magic;         /* const while it is a slab, as all below down to words */
     uint16_t blocks, words;
     uint8_t cls;
-    uint8_t listed;               /* owner's lock: on which list */
+    uint8_t listed;               /* owner's lock: on which list; of a run: whether it is cached */
     uint16_t nfree;               /* owner's lock: bits set in free */
     uint16_t hint;                /* owner's lock: no bit is set in a word below this one */
     /* Holder of the slot: a bit per page.  Set: the page is zero, apart from bytes of blocks that are out or cached; of
@@ -89,6 +89,12 @@ extern struct hkm_tag hkm_tag_none HKM_HIDDEN, hkm_tag_stranger HKM_HIDDEN, hkm_
 HKM_INLINE struct hkm_slab *hkm_slab_at(const struct hkm_range *r, size_t slot)
 {
     return (struct hkm_slab *)(void *)(r->slabs - ((slot + 1) << HKM_SLAB_SHIFT));
+}
+/* The same for an address, in fewer steps. */
+HKM_INLINE struct hkm_slab *hkm_slab_of(const struct hkm_range *r, const void *p)
+{
+    size_t below = ((uintptr_t)p - r->base) >> (HKM_SLOT_SHIFT - HKM_SLAB_SHIFT) & ~(((size_t)1 << HKM_SLAB_SHIFT) - 1);
+    return (struct hkm_slab *)(void *)(r->slabs - below - ((size_t)1 << HKM_SLAB_SHIFT));
 }
 /* The record of the slot `n` slots after that one: records of neighbours are neighbours, in descending order. */
 HKM_INLINE struct hkm_slab *hkm_slab_after(struct hkm_slab *s, size_t n)

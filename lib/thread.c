@@ -285,6 +285,11 @@ static HKM_COLD struct hkm_heap *begin_late(void)
 
 struct hkm_heap *hkm_thread_own(void) { return hkm_tls.heap ? (struct hkm_heap *)hkm_thread_front() : NULL; }
 
+struct hkm_heap *hkm_thread_keep(void)
+{
+    return hkm_tls.heap || hkm_tls.exits == HKM_LATE ? hkm_thread_own() : birth();
+}
+
 struct hkm_heap *hkm_thread_begin(void)
 {
     if (likely(hkm_tls.heap))
@@ -351,7 +356,7 @@ void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
         void *p = hkm_heap_refill(h, cls);
         if (p)
             return p;
-        if (claim(h, cls) || hkm_heap_supply(h, cls) || bury_orphan())
+        if (claim(h, cls) || hkm_heap_supply(h, cls) || hkm_heap_release_runs(h) || bury_orphan())
             continue;
         if (!hkm_shared_pool_grow())
             break;
@@ -363,7 +368,7 @@ void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
 void hkm_thread_free_remote(void *block, struct hkm_slab *s)
 {
     /* A thread that only frees gets a heap too: for the buffer that is in it. */
-    struct hkm_heap *h = hkm_tls.heap || hkm_tls.exits == HKM_LATE ? hkm_thread_own() : birth();
+    struct hkm_heap *h = hkm_thread_keep();
     if (likely(h != NULL)) {
         hkm_heap_free_remote(h, block, s);
     } else { /* past the library's destructor, or out of memory: straight to the owner */

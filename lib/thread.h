@@ -29,6 +29,8 @@ struct hkm_heap *hkm_thread_begin(void);
 void hkm_thread_end(struct hkm_heap *h);
 /* The thread's heap if it has one, else NULL; never makes one. */
 struct hkm_heap *hkm_thread_own(void);
+/* The same, and it is made if need be; NULL: no memory, or the thread is past the library's destructor. */
+struct hkm_heap *hkm_thread_keep(void);
 
 /* The cache of that class is empty: fills it and returns a block (perhaps flagged HKM_ZERO); NULL: no memory. */
 void *hkm_thread_refill(struct hkm_heap *h, unsigned cls);

@@ -241,5 +241,40 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
+/* The cache of runs: what is in it is not out, keeps what was written, and is bounded; all of it goes back. */
+START_TEST(cache_of_runs)
+{
+    static struct hkm_runs c;
+    start();
+    char *p = take(100000, false), *q = take(64 * 1024, false), *r = take(HKM_RUN_MAX, false);
+    struct hkm_slab *s = hkm_registry_slab(p), *t = hkm_registry_slab(q), *u = hkm_registry_slab(r);
+    memset(p, 7, 100000);
+    ck_assert(!hkm_mid_push(&c, s)); /* nothing is allowed yet */
+    ck_assert_ptr_null(hkm_mid_pop(&c, 100000, &site));
+    c.allowed = 3;
+    ck_assert(hkm_mid_push(&c, s) && hkm_mid_push(&c, t) && !hkm_mid_push(&c, u));
+    ck_assert_uint_eq(c.held, 3);
+    ck_assert(s->listed && t->listed && !u->listed);
+    ck_assert_uint_eq(hkm_mid_bytes(), HKM_RUN_MAX);
+    ck_assert_ptr_null(hkm_mid_pop(&c, 131073, &site)); /* of that length there is none */
+    ck_assert_ptr_eq(hkm_mid_pop(&c, 65537, NULL), p);
+    ck_assert(!s->listed && s->site == NULL); /* what was written stays known */
+    ck_assert_uint_eq(s->bytes, hkm_round_up(100000, hkm_os.page));
+    ck_assert(hkm_mid_push(&c, s));
+    ck_assert_ptr_eq(hkm_mid_pop(&c, 131072, &site), p);
+    ck_assert_uint_eq(s->bytes, 131072);
+    ck_assert(hkm_mid_push(&c, s));
+    size_t taken = hkm_load(&hkm_superslab_stats.taken);
+    ck_assert_uint_eq(hkm_mid_drain(&c), 3);
+    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.taken), taken - 3);
+    ck_assert(c.held == 0 && hkm_mid_drain(&c) == 0);
+    hkm_mid_free(u);
+    ck_assert_uint_eq(hkm_mid_bytes(), 0);
+    char *z = take(131072, true); /* it may lie where the others did */
+    ck_assert(all_zero(z, 131072));
+    hkm_mid_free(hkm_registry_slab(z));
+}
+END_TEST
+
 UNIT_MAIN("mid", CK_FORK, many_sizes, alignments, only_its_own_pages_are_dirty, zeroed_after_dirty_use, resize_in_place,
-          what_a_resize_cut_off_is_dirty, random_work, out_of_memory)
+          what_a_resize_cut_off_is_dirty, random_work, cache_of_runs, out_of_memory)
