@@ -19,15 +19,15 @@ static FILE *stream;
 /* Keeps what is written for a while, in blocks of many sizes. */
 static ssize_t write_and_allocate(void *cookie, const char *text, size_t len)
 {
-    static void *last[16]; /* the stream's lock is held */
-    static size_t turn;
+    static void *last[16]; /* the stream's lock is held, but sanitizers do not see it */
+    static size_t turns;
+    size_t turn = __atomic_fetch_add(&turns, 1, __ATOMIC_ACQ_REL);
     (void)cookie;
     char *p = malloc(len + turn % 3000 * (turn % 7));
     if (!p)
         return -1;
     memcpy(p, text, len);
-    free(last[turn % COUNT_OF(last)]);
-    last[turn++ % COUNT_OF(last)] = p;
+    free(__atomic_exchange_n(&last[turn % COUNT_OF(last)], p, __ATOMIC_ACQ_REL));
     __atomic_fetch_add(&written, len, __ATOMIC_RELAXED);
     return (ssize_t)len;
 }
@@ -53,9 +53,13 @@ static void *flush(void *arg)
 
 int main(int argc, char **argv)
 {
-    int forks = argc > 1 ? atoi(argv[1]) : SANITIZED ? 20 : 500, wrong = 0;
+    int forks = argc > 1 ? atoi(argv[1]) : 500, wrong = 0;
     pthread_t threads[4];
     tap_start();
+    if (SANITIZED) {
+        skip("forks while streams are flushed", "the sanitizer's runtime holds its locks across fork, and hangs here by itself");
+        return tap_done();
+    }
     alarm(600);
     stream = fopencookie(NULL, "w", (cookie_io_functions_t){ .write = write_and_allocate });
     if (!stream) {

@@ -6,7 +6,12 @@
 # the sanitizer's), and the stress programs under ThreadSanitizer, linked with the archive.  Prints TAP.
 #
 # ThreadSanitizer's own start calls malloc, and an instrumented malloc cannot run before that start is over.  So malloc
-# stays its own there, and the stress programs call HAKMEM by its hak_ names: HKM_TEST_RENAMED tells them.
+# stays its own there, and the stress programs call HAKMEM by its hak_ names: HKM_TEST_RENAMED tells them.  A program must
+# not name any other function of lib/malloc.c either (malloc_trim, mallopt ...): it would come out of the archive together
+# with malloc, and crash in the runtime's start.
+# What that runtime cannot do is skipped with the reason in the programs: new threads in the child of a fork, forks that no
+# handler hears of (_Fork, clone, vfork), code in the last round of destructors, and forks beside stream flushes, as it
+# holds locks of its own across fork.
 # Run by `make check-system`, or by hand.
 set -u
 source=$(cd "${top_srcdir:-$(dirname "$0")/../..}" && pwd)
