@@ -10,6 +10,9 @@ static struct hkm_slab **list_of(struct hkm_tiny *t, unsigned which)
     return which == HKM_PARTIAL ? &t->partial : &t->full;
 }
 
+/* Whether a parked heap has partial slabs is looked at without its lock (thread.c); only a list that is locked is believed. */
+static void set_head(struct hkm_slab **head, struct hkm_slab *s) { hkm_store((hkm_word *)(void *)head, (size_t)s); }
+
 void hkm_tiny_remove(struct hkm_tiny *t, struct hkm_slab *s)
 {
     if (s->listed == HKM_UNLISTED)
@@ -17,7 +20,7 @@ void hkm_tiny_remove(struct hkm_tiny *t, struct hkm_slab *s)
     if (s->prev)
         s->prev->next = s->next;
     else
-        *list_of(t, s->listed) = s->next;
+        set_head(list_of(t, s->listed), s->next);
     if (s->next)
         s->next->prev = s->prev;
     s->next = s->prev = NULL;
@@ -30,7 +33,7 @@ static void push(struct hkm_slab **head, struct hkm_slab *s)
     s->next = *head;
     if (s->next)
         s->next->prev = s;
-    *head = s;
+    set_head(head, s);
 }
 
 static void insert(struct hkm_tiny *t, struct hkm_slab *s, enum hkm_listed which)
