@@ -159,6 +159,14 @@ static void count_in(struct hkm_heap *h, bool in)
     }
 }
 
+void hkm_heap_recount(void)
+{
+    size_t sum = 0;
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        sum += h->charged ? h->allowed : 0;
+    hkm_store(&allowed, sum);
+}
+
 void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread)
 {
     count_in(h, thread != 0);
@@ -676,8 +684,10 @@ void hkm_heap_bury(struct hkm_heap *h)
     if (h->torn) {
         h->torn = false;
         for (unsigned c = 0; c < HKM_CLASSES; c++)
-            if (h->bin[c])
+            if (h->bin[c]) {
                 h->bin[c]->room = h->bin[c]->cap;
+                h->bin[c]->slots[h->bin[c]->cap] = NULL; /* its cap was just being changed, perhaps */
+            }
     } else {
         flush_cache(h);
     }

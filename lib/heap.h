@@ -116,6 +116,7 @@ void hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum);
  * cache holds if the fork did not catch it in the middle of a change; else makes the slab side afresh from tags and
  * bitmaps and forgets the cache.  May be done again, if another fork came in between. */
 void hkm_heap_bury(struct hkm_heap *h);
+void hkm_heap_recount(void); /* after a fork: makes the sum of what all caches may hold afresh */
 bool hkm_heap_valid(struct hkm_heap *h);
 
 #endif

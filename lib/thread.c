@@ -119,13 +119,13 @@ static void settle(struct hkm_heap *mine, size_t generation)
         for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next) {
             size_t state = hkm_load(&h->state);
             if ((state == LIVE || state == BURIED) && hkm_load(&h->generation) != generation) {
-                if (hkm_load(&h->thread))
-                    hkm_heap_assign(h, 0);
+                hkm_heap_assign(h, 0);
                 hkm_store(&h->state, state = ORPHANED);
             }
             orphans += state == ORPHANED;
         }
         hkm_store(&norphaned, orphans);
+        hkm_heap_recount();
         list_live();
         hkm_store(&settled, generation);
     }

@@ -781,6 +781,9 @@ static void bury_caught(void *arg)
     CHILD(hkm_lock_abandoned(&dead->lock));
     dead->tiny[3].partial = (void *)1; /* its lists may be in any state */
     dead->tiny[3].full = (void *)1;
+    for (unsigned c = 0; c < HKM_CLASSES; c++) /* and its caches, too */
+        if (dead->bin[c])
+            dead->bin[c]->slots[dead->bin[c]->cap] = (void *)1;
     for (size_t i = 0; i < hkm_load(&hkm_range.used); i++) /* and so may counts and links */
         if (hkm_tag_at(&hkm_range, i)->kind == HKM_KIND_SLAB) {
             hkm_slab_at(&hkm_range, i)->nfree = 3;

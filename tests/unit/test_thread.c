@@ -864,6 +864,33 @@ START_TEST(fork_beside_a_burial)
 }
 END_TEST
 
+/* A fork that comes while another thread asks for more room for its cache, between two sums. */
+static void sum_in_child(void *arg)
+{
+    CHILD(hkm_heap_allowed() == hkm_thread_own()->allowed);
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        give(take(c));
+    CHILD(hkm_heap_allowed() == hkm_thread_own()->allowed);
+    hkm_thread_purge();
+    (void)arg;
+}
+
+START_TEST(fork_beside_a_growing_cache)
+{
+    start();
+    give(take(3));
+    pthread_t one = start_one(&gates[0]);
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        if (h != hkm_thread_own())
+            locked = h;
+    locked->allowed += 10 * MIB;
+    unit_passes(sum_in_child, NULL);
+    locked->allowed -= 10 * MIB;
+    end_one(&gates[0], one);
+    ck_assert_uint_eq(hkm_heap_allowed(), hkm_thread_own()->allowed);
+}
+END_TEST
+
 /* A parked heap whose lock a fork left held: what it has is still to be had. */
 static void claim_in_child(void *arg)
 {
@@ -985,4 +1012,4 @@ UNIT_MAIN("thread", CK_FORK, birth_on_first_use, heaps_are_adopted, last_parked_
           fork_while_another_holds_our_lock, fork_by_a_thread_without_a_heap, first_use_in_a_destructor,
           first_use_in_a_later_destructor, heap_of_a_thread_that_vanished, fork_in_the_middle_of_an_adoption,
           fork_beside_a_dying_thread, fork_without_handlers, quiet_fork_then_a_thread, fork_beside_a_burial,
-          fork_beside_a_parked_heap, fork_beside_the_late_heap, out_of_memory)
+          fork_beside_a_parked_heap, fork_beside_the_late_heap, fork_beside_a_growing_cache, out_of_memory)
