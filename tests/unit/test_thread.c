@@ -649,14 +649,13 @@ START_TEST(fork_by_a_thread_without_a_heap)
 }
 END_TEST
 
-/* The lists of heaps, when a fork catches somebody at them.  `locked` is a parked heap's lock, held by the thread that
- * forks: whoever adopts that heap waits, and so does whoever flushes it to park it. */
+/* The lists of heaps, when a fork catches somebody at them.  `locked` is a heap whose lock a further thread holds:
+ * whoever adopts that heap waits, and so does whoever flushes it to park it. */
 static void *wait_for_it(void *arg) { return my_heap(arg); }
 
 static void child_beside_an_adopter(void *arg)
 {
     size_t heaps = hkm_thread_heaps();
-    hkm_unlock(&locked->lock);
     hkm_thread_purge();
     CHILD(hkm_thread_parked() == *(size_t *)arg);
     pthread_t threads[3];
@@ -687,13 +686,16 @@ START_TEST(fork_in_the_middle_of_an_adoption)
     end_one(&gates[0], one);
     locked = end_one(&gates[1], two);
     ck_assert_uint_eq(hkm_thread_parked(), 2);
-    hkm_lock(&locked->lock);
+    struct unit_gate g = UNIT_GATE;
+    pthread_t holder = unit_start(hold_lock, &g);
+    unit_await(&g, 1);
     pthread_t adopter = unit_start(wait_for_it, NULL);
     while (hkm_thread_parked() == 2)
         usleep(1000);
     usleep(20000); /* it has the lists' lock, and waits for the heap's */
     unit_passes(child_beside_an_adopter, &parked);
-    hkm_unlock(&locked->lock);
+    unit_reach(&g, 2);
+    unit_join(holder);
     ck_assert_ptr_eq(unit_join(adopter), locked);
 }
 END_TEST
@@ -732,14 +734,17 @@ START_TEST(fork_beside_a_dying_thread)
     for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
         if (h != hkm_thread_own())
             locked = h;
-    hkm_lock(&locked->lock);
+    struct unit_gate g = UNIT_GATE;
+    pthread_t holder = unit_start(hold_lock, &g);
+    unit_await(&g, 1);
     unit_reach(&gates[0], 2); /* give(p) is a push, then it dies */
     while (hkm_load(&locked->thread))
         usleep(1000);
     usleep(20000);
     quietly(child_beside_an_adopter, &parked);
     unit_passes(child_beside_an_adopter, &parked);
-    hkm_unlock(&locked->lock);
+    unit_reach(&g, 2);
+    unit_join(holder);
     unit_join(one);
 }
 END_TEST
@@ -831,14 +836,15 @@ static void *purge_all(void *arg)
 }
 static void child_that_buries(void *arg)
 {
-    hkm_lock(&locked->lock);
-    pthread_t thread;
+    struct unit_gate g = UNIT_GATE;
+    pthread_t thread, holder;
+    CHILD(pthread_create(&holder, NULL, hold_lock, &g) == 0);
+    unit_await(&g, 1);
     CHILD(pthread_create(&thread, NULL, purge_all, arg) == 0);
     usleep(50000);
     pid_t pid = fork();
     if (!pid) {
         alarm(20);
-        hkm_unlock(&locked->lock);
         hkm_thread_purge();
         CHILD(hkm_thread_parked() == 1);
         void *h = NULL;
@@ -847,8 +853,8 @@ static void child_that_buries(void *arg)
     }
     int status = 1;
     CHILD(waitpid(pid, &status, 0) == pid && status == 0);
-    hkm_unlock(&locked->lock);
-    CHILD(pthread_join(thread, NULL) == 0);
+    unit_reach(&g, 2);
+    CHILD(pthread_join(holder, NULL) == 0 && pthread_join(thread, NULL) == 0);
 }
 
 START_TEST(fork_beside_a_burial)
