@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * malloc.c: the C library's allocation functions, as glibc 2.36 defines them, and C23's sized frees.
+ * malloc.c: the C library's allocation functions, as glibc 2.36 defines them; those that must call others of them by
+ * their global names stand in indirect.c.
  *
  * These names must stay unversioned: inside a version node, LD_PRELOAD would silently not interpose them.
  */
@@ -23,27 +24,6 @@ HKM_EXPORT void free(void *p) { hkm_free_fast(p); }
 HKM_EXPORT void *calloc(size_t count, size_t size) { return hkm_alloc_zeroed(count, size, SITE); }
 
 HKM_EXPORT void *realloc(void *p, size_t size) { return hkm_alloc_resize(p, size, SITE); }
-
-HKM_EXPORT void *reallocarray(void *p, size_t count, size_t size)
-{
-    return hkm_alloc_array(p, count, size, SITE);
-}
-
-/* Sized frees: the size is a hint that is not needed, and a wrong one does no harm. */
-HKM_EXPORT void free_sized(void *p, size_t size);
-HKM_EXPORT void free_sized(void *p, size_t size)
-{
-    (void)size;
-    hkm_free_fast(p);
-}
-
-HKM_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size);
-HKM_EXPORT void free_aligned_sized(void *p, size_t alignment, size_t size)
-{
-    (void)alignment;
-    (void)size;
-    hkm_free_fast(p);
-}
 
 HKM_EXPORT void cfree(void *p);
 HKM_EXPORT void cfree(void *p) { hkm_free_fast(p); }

@@ -81,6 +81,79 @@ else
     skip "a C++ program" "no C++ compiler"
 fi
 
+# A program may bring its own malloc, as Chromium does, but not every function that calls it: the C library's reallocarray
+# calls the program's realloc, and so must the one that stands before it.  The same goes for sized frees.
+if have_compiler "$cc"; then
+    cat >"$scratch/own.c" <<'EOF'
+#define _GNU_SOURCE
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+static char pool[1 << 20] __attribute__((aligned(16)));
+static size_t used;
+static int freed;
+void *malloc(size_t size)
+{
+    char *p = pool + used + 16;
+    used += (size + 31) & ~(size_t)15;
+    if (used > sizeof pool)
+        abort();
+    memcpy(p - 16, &size, sizeof size);
+    return p;
+}
+void free(void *p)
+{
+    freed += p != NULL;
+}
+void *calloc(size_t count, size_t size)
+{
+    return malloc(count * size);
+}
+void *realloc(void *p, size_t size)
+{
+    void *q = malloc(size);
+    size_t old = 0;
+    if (p)
+        memcpy(&old, (char *)p - 16, sizeof old);
+    if (p)
+        memcpy(q, p, old < size ? old : size);
+    return q;
+}
+extern void free_sized(void *p, size_t size) __attribute__((weak));
+extern void free_aligned_sized(void *p, size_t alignment, size_t size) __attribute__((weak));
+static int own(void *p)
+{
+    return (uintptr_t)p - (uintptr_t)pool < sizeof pool;
+}
+int main(void)
+{
+    char *p = reallocarray(NULL, 10, 10), *q;
+    int fresh = own(p), count;
+    strcpy(p, "what was there");
+    q = reallocarray(p, 100, 10);
+    count = freed;
+    if (free_sized && free_aligned_sized) {
+        free_sized(malloc(10), 10);
+        free_aligned_sized(malloc(10), 16, 10);
+        count = freed - count;
+    }
+    printf("%d %d %s %d %d\n", fresh, own(q), q, reallocarray(NULL, SIZE_MAX / 2, 3) == NULL, count);
+    return 0;
+}
+EOF
+    # In whichever way the compiler makes a program; -fno-builtin, as no word about malloc is true here.
+    for way in "" -no-pie; do
+        # shellcheck disable=SC2086  # nothing or one option
+        compile() { $cc -O1 -fno-builtin-malloc -fno-builtin-free -Wno-all $way "$scratch/own.c" -o "$scratch/own"; }
+        ok "a program with a malloc of its own compiles ${way:-as usual}" compile || continue
+        right() { [ "$(env LD_PRELOAD="$so" "$scratch/own")" = "1 1 what was there 1 2" ]; }
+        ok "reallocarray and sized frees are its own realloc and free" right
+    done
+else
+    skip "a program with a malloc of its own" "no C compiler"
+fi
+
 if python=$(python3 -c 'import sys; print(sys.executable)' 2>/dev/null </dev/null); then
     ok "python3 runs" ask "$python" -c 'import json, threading; print(json.dumps([1, 2]))'
     right() { [ "$(cat "$scratch/out")" = "[1, 2]" ]; }
