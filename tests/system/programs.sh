@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
 # programs.sh: large programs under HAKMEM, each with its own result checked and with the proof that HAKMEM served it.
-# Prints TAP.  Run by `make check-system` and `make check-programs [PROGRAMS="NAME..."]`; by hand:
+# Prints TAP.  Run by `make check-system` and `make check-programs [NAMES="NAME..."]`; by hand:
 # HAKMEM_SO=... tests/system/programs.sh [NAME]...  What they need is installed by `tools/setup programs`; what is
 # missing is skipped.  No network, no service of the system, no folder outside a temporary one.
 # shellcheck disable=SC2317  # ok calls the functions
