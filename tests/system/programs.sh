@@ -237,7 +237,7 @@ program_redis() {
     ok "$name: it has HAKMEM mapped" mapped "$pid"
     load() {
         local status=0
-        plain 120 env LD_PRELOAD="$so" redis-benchmark -s "$socket" -n 30000 -r 20000 -d 300 -P 8 -q >"$here/bench" &
+        plain 250 env LD_PRELOAD="$so" redis-benchmark -s "$socket" -n 10000 -r 20000 -d 300 -P 8 -q >"$here/bench" &
         local benchmark=$!
         for _ in 1 2 3; do
             sleep 1
