@@ -157,12 +157,11 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
         if (p && zero)
             memset(p, 0, size); /* warm pages: sooner cleared than new ones are faulted in */
     }
-    if (!p) {
-        if (size >= hkm_policy_big() || alignment > HKM_SUPERSLAB_SIZE)
-            p = hkm_big_alloc(size, alignment);
-        else
-            p = hkm_mid_alloc(size, alignment, zero, site);
-    }
+    if (!p && (size >= hkm_policy_big() || alignment > HKM_SUPERSLAB_SIZE))
+        p = hkm_big_alloc(size, alignment);
+    /* Where the kernel gives no more, there may be room among the free slots, whose address space stays mapped. */
+    if (!p && alignment <= HKM_SUPERSLAB_SIZE)
+        p = hkm_mid_alloc(size, alignment, zero, site);
     if (p)
         count_large(true);
     return p;
