@@ -164,9 +164,17 @@ __attribute__((destructor)) static void finish(void)
 {
     hkm_option_init(); /* a process that never allocated has not read it yet */
     long wanted = (long)hkm_load(&hkm_option.stats);
-    if (wanted) {
+    int fd = wanted ? hkm_os_stderr_kept() : -1;
+    if (fd >= 0) {
         struct hak_stats s;
         hkm_alloc_stats(&s);
-        (void)hkm_stats_print(2, &s, wanted == 2);
+        (void)hkm_stats_print(fd, &s, wanted == 2);
     }
+}
+
+/* Before the program can have closed its standard error, or opened a file under that number. */
+__attribute__((constructor)) static void start(void)
+{
+    if (unlikely(hkm_os_getenv("HAKMEM_STATS") != NULL))
+        hkm_os_stderr_keep();
 }

@@ -25,10 +25,23 @@ struct chunk {
 static struct chunk first_chunk;
 static struct chunk *chunk; /* under lock */
 static hkm_word *lists[SIZES]; /* under lock; arrays of 1 << i words, linked through their first word */
+static size_t chunks; /* under lock; bytes in chunks but the first */
 static hkm_word mapped;
 
 size_t hkm_meta_bytes(void) { return hkm_load(&mapped) + FIRST; }
 void hkm_meta_note(size_t bytes) { hkm_add(&mapped, bytes); }
+
+/* Memory between two pages that stay inaccessible; NULL when the kernel refuses. */
+static char *guarded(size_t bytes)
+{
+    size_t page = hkm_os.page;
+    char *p = hkm_os_map_none(bytes + 2 * page);
+    if (p && !hkm_os_allow(p + page, bytes)) {
+        hkm_os_unmap(p, bytes + 2 * page);
+        p = NULL;
+    }
+    return p ? p + page : NULL;
+}
 
 static bool more(size_t size)
 {
@@ -38,23 +51,19 @@ static bool more(size_t size)
         chunk = &first_chunk;
         return true;
     }
+    /* A chunk is up to two mappings more, so chunks grow with what there is: their number stays logarithmic. */
     size_t page = hkm_os.page, least = hkm_round_up(sizeof *chunk + size + page, page);
-    size_t bytes = least > CHUNK ? least : hkm_round_up(CHUNK, page);
-    char *p = hkm_os_map_none(bytes + 2 * page); /* the pages at both ends stay inaccessible */
-    if (!p && bytes > least) {
-        bytes = least;
-        p = hkm_os_map_none(bytes + 2 * page);
-    }
+    size_t bytes = hkm_round_up(chunks / 8 > CHUNK ? chunks / 8 : CHUNK, page);
+    char *p = bytes > least ? guarded(bytes) : NULL;
+    if (!p)
+        p = guarded(bytes = least);
     if (!p)
         return false;
-    if (!hkm_os_allow(p + page, bytes)) {
-        hkm_os_unmap(p, bytes + 2 * page);
-        return false;
-    }
     hkm_meta_note(bytes);
-    struct chunk *c = (struct chunk *)(void *)(p + page);
+    chunks += bytes;
+    struct chunk *c = (struct chunk *)(void *)p;
     c->bump = (char *)(c + 1);
-    c->end = p + page + bytes;
+    c->end = p + bytes;
     chunk = c;
     return true;
 }

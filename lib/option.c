@@ -179,6 +179,8 @@ int hkm_option_set(const char *name, long value)
     if (r.when != LIVE)
         return EPERM;
     hkm_store(field_of(&r), (size_t)value);
+    if (r.offset == offsetof(struct hkm_option, stats) && value)
+        hkm_os_stderr_keep();
     return 0;
 }
 

@@ -9,12 +9,14 @@
 #include "os.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,6 +25,12 @@
 #endif
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
+#endif
+
+#ifdef SYS_fcntl64 /* 32-bit targets */
+#define FCNTL SYS_fcntl64
+#else
+#define FCNTL SYS_fcntl
 #endif
 
 struct hkm_os hkm_os;
@@ -63,13 +71,6 @@ enum hkm_mapped hkm_os_map_at(void *addr, size_t size)
     return result;
 }
 
-void hkm_os_unmap(void *addr, size_t size)
-{
-    int saved = errno;
-    syscall(SYS_munmap, addr, size);
-    errno = saved;
-}
-
 bool hkm_os_allow(void *addr, size_t size)
 {
     int saved = errno;
@@ -84,6 +85,17 @@ static bool advise(void *addr, size_t size, int advice)
     long r = syscall(SYS_madvise, addr, size, advice);
     errno = saved;
     return r == 0;
+}
+
+void hkm_os_unmap(void *addr, size_t size)
+{
+    int saved = errno;
+    long r = syscall(SYS_munmap, addr, size);
+    errno = saved;
+    /* Where neighbours have become one mapping, this may need one more than the kernel allows (vm.max_map_count).  The
+     * addresses stay behind then, but not their memory, for which no mapping needs to be split. */
+    if (unlikely(r != 0))
+        (void)advise(addr, size, MADV_DONTNEED);
 }
 
 bool hkm_os_purge(void *addr, size_t size) { return advise(addr, size, MADV_DONTNEED); }
@@ -195,6 +207,57 @@ int hkm_os_write(int fd, const char *text, size_t len)
     }
     errno = saved;
     return result;
+}
+
+/* ---- standard error, kept -------------------------------------------------------------------------------------- */
+
+enum { KEPT_NOT, KEPT_BUSY, KEPT };
+static hkm_word kept; /* the state; KEPT by release, with all below */
+static int kept_fd;   /* a second descriptor of it, -1: none was to be had */
+static uint32_t kept_major, kept_minor;
+static uint64_t kept_inode;
+
+static bool look(int fd, struct statx *x)
+{
+    return syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_INO, x) == 0;
+}
+
+void hkm_os_stderr_keep(void)
+{
+    /* High up, so that the numbers that the program gets are those that it would get without us; below the limit of
+     * descriptors where that is small. */
+    enum { HIGH = 200, LOW = 3 };
+    struct statx x;
+    int saved = errno;
+    if (hkm_cas(&kept, KEPT_NOT, KEPT_BUSY)) {
+        bool good = look(2, &x);
+        if (good) {
+            kept_major = x.stx_dev_major;
+            kept_minor = x.stx_dev_minor;
+            kept_inode = x.stx_ino;
+            kept_fd = (int)syscall(FCNTL, 2, F_DUPFD_CLOEXEC, HIGH);
+            if (kept_fd < 0)
+                kept_fd = (int)syscall(FCNTL, 2, F_DUPFD_CLOEXEC, LOW);
+        }
+        hkm_store_rel(&kept, good ? KEPT : KEPT_NOT); /* pairs with the acquire in hkm_os_stderr_kept */
+    }
+    errno = saved;
+}
+
+int hkm_os_stderr_kept(void)
+{
+    if (hkm_load_acq(&kept) != KEPT)
+        return -1;
+    int saved = errno, found = -1;
+    const int numbers[] = { 2, kept_fd };
+    for (unsigned i = 0; i < 2 && found < 0; i++) {
+        struct statx x;
+        if (look(numbers[i], &x) && x.stx_dev_major == kept_major && x.stx_dev_minor == kept_minor &&
+            x.stx_ino == kept_inode)
+            found = numbers[i];
+    }
+    errno = saved;
+    return found;
 }
 
 void hkm_os_warn(struct hkm_msg *m)

@@ -4,7 +4,8 @@
  * os.h: everything that HAKMEM asks of the kernel and of libc, and its messages.
  *
  * The only row of the house that enters the kernel.  No function here changes errno, and none allocates.
- * After start the system calls are mmap, munmap, mprotect, madvise, mremap and futex, and write when reporting.
+ * After start the system calls are mmap, munmap, mprotect, madvise, mremap and futex, and those of a report: write, getpid,
+ * what abort needs, and statx and fcntl for statistics at the end.
  */
 #ifndef HKM_OS_H
 #define HKM_OS_H
@@ -25,7 +26,7 @@ void *hkm_os_map(size_t size);                     /* zeroed, readable and writa
 void *hkm_os_map_none(size_t size);                /* address space alone */
 enum hkm_mapped { HKM_MAPPED, HKM_TAKEN, HKM_NO_MEMORY };
 enum hkm_mapped hkm_os_map_at(void *addr, size_t size); /* exactly there, unless something is there already */
-void hkm_os_unmap(void *addr, size_t size);
+void hkm_os_unmap(void *addr, size_t size);        /* or at least gives the memory back */
 bool hkm_os_allow(void *addr, size_t size);        /* PROT_NONE -> readable and writable */
 bool hkm_os_purge(void *addr, size_t size);        /* contents to zero, memory back to the kernel */
 void hkm_os_no_huge(void *addr, size_t size);      /* no transparent huge pages here */
@@ -72,6 +73,12 @@ struct hkm_msg {
 void hkm_msg_str(struct hkm_msg *m, const char *s);
 void hkm_msg_dec(struct hkm_msg *m, unsigned long long n);
 void hkm_msg_hex(struct hkm_msg *m, uintptr_t n);
+
+/* Standard error as it is now, for a report at the end of the process.  By then the program may have closed it, or opened
+ * another file under its number: so a second descriptor is made (close-on-exec), and _kept returns one of the two that
+ * still is what was kept, -1 when there is none. */
+void hkm_os_stderr_keep(void);
+int hkm_os_stderr_kept(void);
 
 int hkm_os_write(int fd, const char *text, size_t len); /* all of it; 0 or an errno value */
 void hkm_os_warn(struct hkm_msg *m);                    /* "hakmem: " m "\n" */

@@ -64,6 +64,31 @@ START_TEST(large_and_guarded)
 }
 END_TEST
 
+/* Mappings of this process. */
+static unsigned mappings(void)
+{
+    unsigned lines = 0;
+    FILE *f = fopen("/proc/self/maps", "re");
+    for (int c; f && (c = getc(f)) != EOF;)
+        lines += c == '\n';
+    if (f)
+        fclose(f);
+    return lines;
+}
+
+/* The word arrays of a heap of 20 GiB of the smallest blocks: 1 KiB a slot.  They are not touched here. */
+START_TEST(few_mappings_for_much)
+{
+    hkm_os_init();
+    unsigned before = mappings();
+    for (size_t bytes = 0; bytes < 320 * MIB; bytes += KIB)
+        expect(hkm_meta_words_get(KIB / sizeof(hkm_word)) != NULL);
+    if (before)
+        ck_assert_uint_le(mappings() - before, 200);
+    ck_assert_uint_le(hkm_meta_bytes(), 400 * MIB);
+}
+END_TEST
+
 START_TEST(words_are_recycled_by_size)
 {
     hkm_os_init();
@@ -160,4 +185,4 @@ START_TEST(threads_get_memory_of_their_own)
 END_TEST
 
 UNIT_MAIN("meta", CK_FORK, zeroed_aligned_and_apart, small_needs_no_mapping, large_and_guarded,
-          words_are_recycled_by_size, note, out_of_memory, threads_get_memory_of_their_own)
+          few_mappings_for_much, words_are_recycled_by_size, note, out_of_memory, threads_get_memory_of_their_own)

@@ -264,6 +264,17 @@ START_TEST(set_is_not_undone)
 }
 END_TEST
 
+START_TEST(statistics_set_later_keep_standard_error)
+{
+    clean_environment();
+    ck_assert_int_eq(hkm_option_set("STATS", 0), 0);
+    ck_assert_int_eq(hkm_option_set("DIRTY_KB", 1), 0);
+    ck_assert_int_eq(hkm_os_stderr_kept(), -1);
+    ck_assert_int_eq(hkm_option_set("STATS", 2), 0);
+    ck_assert_int_eq(hkm_os_stderr_kept(), 2);
+}
+END_TEST
+
 static void next_row(const char *name, long value, void *arg)
 {
     size_t *at = arg;
@@ -283,4 +294,5 @@ START_TEST(each_in_order)
 END_TEST
 
 UNIT_MAIN("option", CK_FORK, defaults, right_values, wrong_values, words, each_wrong_value_has_its_line, minimal,
-          read_once, read_by_one_thread, get_and_set, set_is_not_undone, each_in_order)
+          read_once, read_by_one_thread, get_and_set, set_is_not_undone,
+          statistics_set_later_keep_standard_error, each_in_order)

@@ -5,6 +5,8 @@
  */
 #include "unit.h"
 
+#include <sys/stat.h>
+
 START_TEST(bits_and_rounding)
 {
     ck_assert_uint_eq(hkm_round_up(0, 16), 0);
@@ -248,6 +250,99 @@ START_TEST(environment)
 }
 END_TEST
 
+/* Uses up the mappings that the kernel allows a process; false: it allows more than we try. */
+static bool use_up_mappings(void)
+{
+    size_t page = hkm_os.page, most = (size_t)1 << 18;
+    char *p = mmap(NULL, 2 * most * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    for (size_t i = 0; p != MAP_FAILED && i < most; i++)
+        if (mprotect(p + (2 * i + 1) * page, page, PROT_READ))
+            return true;
+    return false;
+}
+
+/* Unmapping the middle of a mapping needs one more. */
+START_TEST(unmapped_without_a_mapping_to_spare)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    char *p = hkm_os_map(3 * page);
+    ck_assert_ptr_nonnull(p);
+    memset(p, 1, 3 * page);
+    if (SANITIZED || !use_up_mappings())
+        return;
+    errno = 77;
+    hkm_os_unmap(p + page, page);
+    ck_assert_int_eq(errno, 77);
+    unsigned char there = 1;
+    if (mincore(p + page, page, &there) == 0) /* still mapped, but there is no memory */
+        ck_assert_uint_eq(there & 1, 0);
+    ck_assert(all_bytes(p, page, 1) && all_bytes(p + 2 * page, page, 1));
+}
+END_TEST
+
+static bool same_file(int fd, int other)
+{
+    struct stat a, b;
+    return fstat(fd, &a) == 0 && fstat(other, &b) == 0 && a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/* A child whose standard error is a file of its own, `mine`; each case is what it may do to it. */
+static void stderr_kept(void *arg)
+{
+    (void)arg;
+    int mine = memfd_create("mine", MFD_CLOEXEC), other = memfd_create("other", MFD_CLOEXEC), fd;
+    CHILD(mine >= 0 && other >= 0);
+    int real = fcntl(2, F_DUPFD, 50);
+    CHILD(hkm_os_stderr_kept() == -1); /* nobody asked */
+    close(2);
+    hkm_os_stderr_keep();
+    bool nothing = hkm_os_stderr_kept() == -1; /* there was none */
+    dup2(other, 2);
+    nothing = nothing && hkm_os_stderr_kept() == -1; /* and what comes later is none */
+    dup2(mine, 2);
+    errno = 77;
+    hkm_os_stderr_keep();
+    bool quiet = errno == 77, stays = hkm_os_stderr_kept() == 2;
+    dup2(other, 2);
+    fd = hkm_os_stderr_kept();
+    bool found = fd > 2 && same_file(fd, mine) && fcntl(fd, F_GETFD) == FD_CLOEXEC;
+    hkm_os_stderr_keep(); /* the first one counts */
+    found = found && hkm_os_stderr_kept() == fd;
+    close(2);
+    bool closed = hkm_os_stderr_kept() == fd;
+    dup2(other, fd); /* the program has taken the number */
+    bool gone = hkm_os_stderr_kept() == -1;
+    close(fd);
+    gone = gone && hkm_os_stderr_kept() == -1;
+    dup2(mine, 2);
+    bool back = hkm_os_stderr_kept() == 2;
+    dup2(real, 2);
+    CHILD(nothing && quiet && stays && found && closed && gone && back && hkm_os_stderr_kept() == -1);
+    quiet = errno == 77;
+    CHILD(quiet);
+}
+
+static void stderr_kept_low(void *arg)
+{
+    struct rlimit few = { 20, 20 };
+    CHILD(setrlimit(RLIMIT_NOFILE, &few) == 0);
+    hkm_os_stderr_keep();
+    int real = dup(2);
+    close(2);
+    int fd = hkm_os_stderr_kept();
+    dup2(real, 2);
+    CHILD(fd > 2 && fd < 20);
+    (void)arg;
+}
+
+START_TEST(standard_error_is_kept)
+{
+    unit_passes(stderr_kept, NULL);
+    unit_passes(stderr_kept_low, NULL);
+}
+END_TEST
+
 START_TEST(messages)
 {
     struct hkm_msg m = { 0 };
@@ -359,5 +454,6 @@ END_TEST
 
 UNIT_MAIN("os", CK_FORK, bits_and_rounding, init_reads_the_page_size, map_gives_zeroed_memory, map_none_and_allow,
           map_at_takes_nothing_from_others, map_says_when_memory_is_out, purge_leaves_zeros, resize_keeps_the_contents,
-          wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, messages, write_writes_all,
+          wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment,
+          unmapped_without_a_mapping_to_spare, standard_error_is_kept, messages, write_writes_all,
           warnings_are_one_line, the_end_is_announced, mapped_or_not, first_thread)

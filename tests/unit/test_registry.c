@@ -225,6 +225,37 @@ START_TEST(absurd_wishes)
 }
 END_TEST
 
+/* Addresses in the upper half of what a pointer can say, as kernels with five levels of page tables have them, and 32-bit
+ * ones: compared as numbers without a sign, and none of their bits is used for anything else. */
+START_TEST(high_addresses)
+{
+    static struct hkm_tag *tags[4];
+    static char records[4 << HKM_SLAB_SHIFT] HKM_ALIGNED(64);
+    const unsigned bits = 8 * sizeof(uintptr_t);
+    for (unsigned i = 0; i < 4; i++)
+        tags[i] = &hkm_tag_none;
+    for (unsigned top = bits - 17; top < bits; top++) {
+        uintptr_t base = (uintptr_t)1 << top, slot_bytes = HKM_SLOT_SIZE;
+        size_t slot = 77;
+        hkm_store((hkm_word *)&hkm_range.base, base);
+        hkm_range.tags = tags;
+        hkm_range.slabs = records + sizeof records;
+        hkm_store_rel(&hkm_range.used, 4);
+        for (unsigned i = 0; i < 4; i++) {
+            ck_assert_ptr_eq(hkm_registry_find((void *)(base + i * slot_bytes + 16), &slot), &hkm_range);
+            ck_assert_uint_eq(slot, i);
+            ck_assert_ptr_eq(hkm_registry_slab((void *)(base + i * slot_bytes + 16)), &records[(3 - i) << HKM_SLAB_SHIFT]);
+        }
+        ck_assert_ptr_null(hkm_registry_find((void *)(base - 16), &slot));
+        ck_assert_ptr_null(hkm_registry_find((void *)(base + 4 * slot_bytes), &slot));
+        ck_assert_ptr_null(hkm_registry_find((void *)(base ^ (uintptr_t)1 << (bits - 18)), &slot));
+        ck_assert_ptr_null(hkm_registry_find(NULL, &slot));
+        ck_assert_ptr_null(hkm_registry_find((void *)UINTPTR_MAX, &slot));
+    }
+    hkm_store_rel(&hkm_range.used, 0);
+}
+END_TEST
+
 UNIT_MAIN("registry", CK_FORK, nothing_is_known_at_first, first_range, addresses_are_found,
           no_tag_lets_a_cache_take_blocks, tables_grow_in_place, strangers_among_the_tables, more_ranges,
-          ranges_fit_the_limit, absurd_wishes)
+          ranges_fit_the_limit, absurd_wishes, high_addresses)
