@@ -76,6 +76,16 @@ const Form forms[] = {
      [](void *p, S n, A) { ::operator delete(p, n * 2 + 4096); }, false},
     {"new[] / delete[] with size 0", [](S n, A) { return ::operator new[](n); },
      [](void *p, S, A) { ::operator delete[](p, S(0)); }, false},
+    {"aligned new / aligned delete with sizes too small", [](S n, A a) { return ::operator new(n, a); },
+     [](void *p, S n, A a) { ::operator delete(p, n / 2, a); }, true},
+    {"aligned new[] / aligned delete[] with sizes too big", [](S n, A a) { return ::operator new[](n, a); },
+     [](void *p, S n, A a) { ::operator delete[](p, n * 3 + 100000, a); }, true},
+    {"aligned new / delete with alignments that are wrong", [](S n, A a) { return ::operator new(n, a); },
+     [](void *p, S n, A a) { ::operator delete(p, n, A(S(a) * 4)); }, true},
+    {"new / aligned sized delete", [](S n, A) { return ::operator new(n); },
+     [](void *p, S n, A) { ::operator delete(p, n + 1, A(4096)); }, false},
+    {"aligned new / delete without the alignment", [](S n, A a) { return ::operator new(n, a); },
+     [](void *p, S n, A) { ::operator delete(p, n); }, true},
 };
 
 struct Block {

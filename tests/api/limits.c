@@ -7,6 +7,8 @@
 #define _GNU_SOURCE
 #include "tap.h"
 
+#include <sys/mman.h>
+
 #define SENTINEL 4321
 
 /* The call yields NULL and errno `expected`. */
@@ -152,6 +154,55 @@ static void test_errno(void)
             note("changed %u times", changed[i]);
 }
 
+/* free and its kin when they enter the kernel: to purge, to unmap, and to be refused (locked memory is not purged). */
+static void test_errno_in_the_kernel(void)
+{
+    long kept = 4096;
+    unsigned changed = 0, refused = 0;
+    size_t before = 0;
+    struct hak_stats s;
+    enum { COUNT = 300, SIZE = 300000 };
+    static char *blocks[COUNT];
+    hak_option_get("DIRTY_KB", &kept);
+    hak_option_set("DIRTY_KB", 0); /* every run that is freed is purged at once */
+    for (int locked = 0; locked < 2; locked++) {
+        for (int i = 0; i < COUNT; i++) {
+            blocks[i] = malloc(SIZE);
+            memset(blocks[i], 1, SIZE);
+        }
+        bool holds = locked && mlock(blocks[COUNT / 2], SIZE) == 0;
+        hak_stats_get(&s, sizeof s);
+        before = s.purged_bytes;
+        for (int i = 0; i < COUNT; i++) {
+            errno = SENTINEL;
+            free(blocks[i]);
+            changed += errno != SENTINEL;
+        }
+        errno = SENTINEL;
+        malloc_trim(0);
+        hak_purge();
+        changed += errno != SENTINEL;
+        hak_stats_get(&s, sizeof s);
+        if (!locked)
+            ok(s.purged_bytes > before + COUNT / 2 * SIZE, "freeing purges here");
+        refused += holds;
+        munlockall();
+    }
+    hak_option_set("DIRTY_KB", kept);
+    for (int i = 0; i < 10; i++) { /* mappings of their own */
+        char *p = malloc(40 * MIB);
+        p[0] = 1;
+        errno = SENTINEL;
+        p = realloc(p, 50 * MIB);
+        changed += errno != SENTINEL;
+        errno = SENTINEL;
+        free(p);
+        changed += errno != SENTINEL;
+    }
+    ok(!changed, "free, malloc_trim and hak_purge leave errno alone when they purge, unmap%s",
+       refused ? ", and are refused" : "");
+}
+
 static void test_still_works(void)
 {
     void *p = malloc(100), *q = malloc(10 * MIB);
@@ -168,6 +219,7 @@ int main(void)
     test_realloc_fails();
     test_realloc_zero();
     test_errno();
+    test_errno_in_the_kernel();
     test_still_works();
     return tap_done();
 }
