@@ -4,7 +4,7 @@
 #
 # environment.sh: what is meant for other allocators does nothing: MALLOC_* variables and GLIBC_TUNABLES; and who serves a
 # program that was built with AddressSanitizer or LeakSanitizer.  Says what hakmem(7) says, "Other allocators' settings".
-# shellcheck disable=SC2317,SC2086  # ok calls the functions; CC has options
+# shellcheck disable=SC2317,SC2086,SC2015  # ok calls the functions; CC has options; A && B || show what went wrong
 # shellcheck source=tests/preload/common.sh
 . "$(dirname "$0")/common.sh"
 need_so
@@ -50,7 +50,7 @@ plain() { preloaded ./program >expected && engaged; }
 ok "it runs without settings" plain
 
 unmoved() { # VARIABLE=VALUE
-    (export "$1" && preloaded ./program >got) || return
+    (export "${1?}" && preloaded ./program >got) || return
     pid=$(sed -n 's/.*serves process \([0-9]*\)$/\1/p' "$scratch/hakmem.words" | head -n 1)
     same expected got && [ ! -s stderr ] && engaged
 }
@@ -124,7 +124,9 @@ else
     skip "AddressSanitizer, linked statically" "$cc has none, or it finds no leaks here"
 fi
 if builds "$cc" asan -fsanitize=address && asan=$(runtime ./asan libasan) && [ -n "$asan" ]; then
-    refuses() { LD_PRELOAD="$so" ./asan >out 2>&1; [ $? != 0 ] && grep 'runtime does not come first' out && ! grep -x end out; }
+    refuses() {
+        ! LD_PRELOAD="$so" ./asan >out 2>&1 && grep 'runtime does not come first' out && ! grep -x end out
+    }
     ok "AddressSanitizer as a library: it does not start behind HAKMEM, and says so" refuses
     unminded() { ASAN_OPTIONS=verify_asan_link_order=0 unreported ./asan overflow; }
     ok "told not to mind (verify_asan_link_order=0): HAKMEM serves, and leaks and overflows are not seen" unminded

@@ -4,7 +4,7 @@
 #
 # report.sh: HAKMEM_STATS reaches the standard error that the process started with, also when the program closes it before
 # it ends, as the core utilities do; and it never reaches a file that the program opened under the same number.
-# shellcheck disable=SC2317,SC2086  # ok calls the functions; CC has options
+# shellcheck disable=SC2317,SC2086,SC2015  # ok calls the functions; CC has options; A && B || show what went wrong
 # shellcheck source=tests/preload/common.sh
 . "$(dirname "$0")/common.sh"
 need_so
@@ -94,6 +94,7 @@ later() {
     env LD_PRELOAD="$so" ./program later 2>err && grep -q '^hakmem: statistics of process' err && log_is_whole
 }
 ok "statistics that the program itself asks for" later
+# shellcheck disable=SC2094  # not read before it is written
 own() { # the log is what standard error was
     env LD_PRELOAD="$so" HAKMEM_STATS=1 ./program log 2>>log && grep -q '^hakmem: statistics of process' log
 }

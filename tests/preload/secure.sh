@@ -4,7 +4,7 @@
 #
 # secure.sh: programs with privileges beyond their user's (AT_SECURE) take nothing from the environment: no option, no
 # word, no descriptor.  A small program that links HAKMEM gets the set-user-ID bit of another user.
-# shellcheck disable=SC2317,SC2086  # ok calls the functions; CC has options
+# shellcheck disable=SC2317,SC2086,SC2015  # ok calls the functions; CC has options; A && B || show what went wrong
 # shellcheck source=tests/preload/common.sh
 . "$(dirname "$0")/common.sh"
 need_so

@@ -7,7 +7,7 @@
 # a malloc that dlsym finds; in a signal handler; raced by threads; with an audit library that allocates, and one that
 # brings a HAKMEM of its own; with a second HAKMEM in a namespace of dlmopen; with no standard descriptors.
 # The programs call printf at the end alone: until then nothing but themselves allocates.
-# shellcheck disable=SC2317,SC2086  # ok calls the functions; CC has options
+# shellcheck disable=SC2317,SC2086,SC2015  # ok calls the functions; CC has options; A && B || show what went wrong
 # shellcheck source=tests/preload/common.sh
 . "$(dirname "$0")/common.sh"
 need_so

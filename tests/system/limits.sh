@@ -5,7 +5,7 @@
 # limits.sh: what needs settings of the whole machine: every mode of transparent huge pages, strict overcommit, and a memory
 # limit of a control group.  Each setting is changed only when it can be put back, for seconds, and put back however the
 # script ends.  Run by `make check-system`; each test in it is skipped, with the reason, where the machine does not let us.
-# shellcheck disable=SC2317,SC2086  # ok calls the functions; CC has options
+# shellcheck disable=SC2317,SC2086,SC2015  # ok calls the functions; CC has options; A && B || show what went wrong
 # shellcheck source=tests/preload/common.sh
 . "$(dirname "$0")/../preload/common.sh"
 need_so
