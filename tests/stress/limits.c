@@ -294,10 +294,10 @@ static void child_thread_without_memory(void)
         _exit(40);
     for (size_t n = 300 * KIB; n > 30; n /= 3)
         exhaust(&list, n);
-    for (int i = 0; i < 50; i++) { /* pthread_create itself allocates */
-        struct link *l = list;
-        list = l->next;
-        free(l);
+    for (struct link *l = list; l && l->next; l = l->next) { /* pthread_create itself allocates, little: some of each size */
+        struct link *next = l->next;
+        l->next = next->next;
+        free(next);
     }
     if (!limit(RLIMIT_AS, address_space() + STACK + 16 * KIB)) /* and a guard page */
         _exit(40);
@@ -331,8 +331,9 @@ static void from_start_large(size_t bytes)
             blocks[n][0] = (char)n;
         if (n < COUNT_OF(blocks) && errno != ENOMEM)
             _exit(35);
-        /* A step of growth may be an eighth, and the programs and libraries take some MiB. */
-        if (n < COUNT_OF(blocks) && n * sizes[s] < bytes / 2)
+        /* A step of growth may be an eighth, and the program and its libraries take some MiB; where addresses are short,
+         * ranges are small, and large blocks leave more of them unused. */
+        if (n < COUNT_OF(blocks) && n * sizes[s] < bytes / (sizeof(void *) == 8 ? 2 : 4))
             _exit(36);
         for (size_t i = 0; i < n; i++) {
             if (blocks[i][0] != (char)i)

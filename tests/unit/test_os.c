@@ -269,7 +269,7 @@ START_TEST(unmapped_without_a_mapping_to_spare)
     char *p = hkm_os_map(3 * page);
     ck_assert_ptr_nonnull(p);
     memset(p, 1, 3 * page);
-    if (SANITIZED || !use_up_mappings())
+    if (SANITIZED || getenv("TEST_EMULATOR") || !use_up_mappings()) /* an emulator needs mappings itself */
         return;
     errno = 77;
     hkm_os_unmap(p + page, page);

@@ -231,10 +231,10 @@ START_TEST(high_addresses)
 {
     static struct hkm_tag *tags[4];
     static char records[4 << HKM_SLAB_SHIFT] HKM_ALIGNED(64);
-    const unsigned bits = 8 * sizeof(uintptr_t);
+    const unsigned bits = 8 * sizeof(uintptr_t), lowest = bits > 32 ? 47 : 24;
     for (unsigned i = 0; i < 4; i++)
         tags[i] = &hkm_tag_none;
-    for (unsigned top = bits - 17; top < bits; top++) {
+    for (unsigned top = lowest; top < bits; top++) {
         uintptr_t base = (uintptr_t)1 << top, slot_bytes = HKM_SLOT_SIZE;
         size_t slot = 77;
         hkm_store((hkm_word *)&hkm_range.base, base);
@@ -248,7 +248,7 @@ START_TEST(high_addresses)
         }
         ck_assert_ptr_null(hkm_registry_find((void *)(base - 16), &slot));
         ck_assert_ptr_null(hkm_registry_find((void *)(base + 4 * slot_bytes), &slot));
-        ck_assert_ptr_null(hkm_registry_find((void *)(base ^ (uintptr_t)1 << (bits - 18)), &slot));
+        ck_assert_ptr_null(hkm_registry_find((void *)(base ^ (uintptr_t)1 << (lowest - 1)), &slot));
         ck_assert_ptr_null(hkm_registry_find(NULL, &slot));
         ck_assert_ptr_null(hkm_registry_find((void *)UINTPTR_MAX, &slot));
     }
