@@ -75,8 +75,8 @@ ok() { # DESCRIPTION COMMAND...
 
 # Runs a command under HAKMEM.  Its pid goes to $pid, its own words on stderr to $scratch/stderr, HAKMEM's (of the command
 # and of all its children) to $scratch/hakmem.words.  Standard input and output are the caller's.
-# HAKMEM_VERBOSE says "process PID" with the first block, HAKMEM_STATS at the end.  Both, because many programs close stderr
-# before they end.
+# HAKMEM_VERBOSE says "process PID" with the first block, HAKMEM_STATS at the end.  Both, because some programs end by
+# _exit or a signal.
 preloaded() { # COMMAND...
     local status=0
     env LD_PRELOAD="$so" HAKMEM_VERBOSE=1 HAKMEM_STATS=1 "$@" <&0 2>"$scratch/both" &
