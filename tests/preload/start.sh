@@ -288,7 +288,8 @@ race() {
     build race race.c -pthread -ldl || return 1
     HAKMEM_VERBOSE=1 ./race "$so" >out 2>err || { cat out err; return 1; }
     # One greeting a round: whoever came first read the options, and nobody else did.
-    [ "$(cat out)" = good ] && [ "$(grep -c 'serves process' err)" = 50 ] && [ "$(wc -l <err)" = 50 ] || { cat out err; return 1; }
+    [ "$(cat out)" = good ] && [ "$(grep -c 'serves process' err)" = 50 ] && [ "$(wc -l <err)" = 50 ] ||
+        { cat out err; return 1; }
 }
 ok "the first block raced by 8 threads, 50 times" race
 

@@ -480,7 +480,8 @@ static void child_mlockall_unprivileged(void)
     if (little.rlim_max > 64 * MIB)
         little.rlim_max = 64 * MIB;
     little.rlim_cur = little.rlim_max;
-    if (little.rlim_cur < 4 * MIB || setrlimit(RLIMIT_MEMLOCK, &little) || (geteuid() == 0 && setresuid(65534, 65534, 65534)) || mlockall(MCL_FUTURE) ||
+    if (little.rlim_cur < 4 * MIB || setrlimit(RLIMIT_MEMLOCK, &little) ||
+        (geteuid() == 0 && setresuid(65534, 65534, 65534)) || mlockall(MCL_FUTURE) ||
         mmap(NULL, 65 * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED)
         _exit(CANNOT);
     static const size_t some[] = { 50, 3000, 100000, 500000 };

@@ -128,7 +128,8 @@ elif ! have_compiler "$cc"; then
 else
     chmod 755 "$scratch" && cp -L "$so" "$scratch/libhakmem.so.0"
     ok "a program compiles" $cc -w -O1 "$scratch/strict.c" -o "$scratch/strict"
-    before=$(cat $vm/overcommit_memory $vm/overcommit_ratio $vm/overcommit_kbytes $vm/admin_reserve_kbytes $vm/user_reserve_kbytes)
+    before=$(cat $vm/overcommit_memory $vm/overcommit_ratio $vm/overcommit_kbytes $vm/admin_reserve_kbytes \
+        $vm/user_reserve_kbytes)
     strict
     case $? in
         77) skip "strict overcommit" "the kernel does not take it" ;;
