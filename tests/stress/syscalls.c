@@ -2,8 +2,8 @@
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
  * syscalls.c: HAKMEM lives behind a seccomp filter that kills for every system call but those of hakmem(7), "System calls":
- * from the first block on, in one thread and in several that end and begin; and it can report there.  Runs itself, so that
- * each part is a process whose main begins with the filter.
+ * from the first block on, in one thread, in several that end and begin, and in the child of a fork; and it can report
+ * there.  Runs itself, so that each part is a process whose main begins with the filter.
  */
 #define _GNU_SOURCE
 #include "../api/tap.h"
@@ -215,6 +215,40 @@ static void part_threads(bool trap)
         _exit(5);
     _exit(work(1, 20000) ? 0 : 1);
 }
+/* A child takes over what other threads of its parent left behind. */
+static void *allocate_forever(void *arg)
+{
+    for (uint64_t seed = (uintptr_t)arg; work(seed, 500); seed++)
+        ;
+    abort();
+}
+static void part_child(bool trap)
+{
+    pthread_t threads[4];
+    for (uintptr_t i = 0; i < COUNT_OF(threads); i++)
+        if (pthread_create(&threads[i], NULL, allocate_forever, (void *)(i + 1)))
+            _exit(2);
+    for (int i = 0; i < 20; i++) {
+        int status = -1;
+        if (!work(100 + (unsigned)i, 500))
+            _exit(1);
+        pid_t pid = fork();
+        if (pid == 0) {
+            memset(&shared, 0, sizeof shared); /* who was about to free what, nobody knows */
+            confine(NULL, 0, trap);
+            _exit(work(200 + (unsigned)i, 5000) ? 0 : 1);
+        }
+        if (pid < 0 || waitpid(pid, &status, 0) != pid)
+            _exit(3);
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS) { /* to be seen as this process's */
+            signal(SIGSYS, SIG_DFL);
+            raise(SIGSYS);
+        }
+        if (status)
+            _exit(4);
+    }
+    _exit(0);
+}
 static void part_report(bool trap)
 {
     confine(aborting, COUNT_OF(aborting), trap);
@@ -238,6 +272,7 @@ static const struct part {
 } parts[] = {
     { "one", "all of HAKMEM in one thread", part_one, 0, NULL },
     { "threads", "threads that begin and end", part_threads, 0, NULL },
+    { "child", "the child of a fork beside other threads", part_child, 0, NULL },
     { "report", "a report and abort", part_report, SIGABRT, "hakmem: free(): interior pointer: 0x" },
     { "statistics", "HAKMEM_STATS at the end", part_statistics, 0, "hakmem: statistics of process " },
 };
