@@ -4,6 +4,9 @@
  * alloc.c: the slow half of the gatekeeper, and realloc, calloc and aligned allocation.  See alloc.h.
  *
  * Pointers that no range and no big block has are foreign: they go to the C library, through weak references.
+ *
+ * A process that is left to the C library (HAKMEM_PASS) needs no test on the fast paths: no cache is ever filled, so all of
+ * its mallocs come to take(), and what they return is foreign to free and realloc.
  */
 #include "alloc.h"
 #include "big.h"
@@ -20,6 +23,7 @@
 #include <string.h>
 
 extern void *__libc_malloc(size_t) __attribute__((weak));
+extern void *__libc_calloc(size_t, size_t) __attribute__((weak));
 extern void *__libc_memalign(size_t, size_t) __attribute__((weak));
 extern void __libc_free(void *) __attribute__((weak));
 extern void *__libc_realloc(void *, size_t) __attribute__((weak));
@@ -171,8 +175,11 @@ static HKM_COLD void greet(void)
 {
     if (hkm_load(&hkm_option.verbose)) {
         struct hkm_msg m = { 0 };
-        hkm_msg_str(&m, "libhakmem " HAK_VERSION_STRING " serves process ");
+        bool pass = hkm_load(&hkm_option.pass);
+        hkm_msg_str(&m, pass ? "libhakmem " HAK_VERSION_STRING " leaves process "
+                             : "libhakmem " HAK_VERSION_STRING " serves process ");
         hkm_msg_dec(&m, hkm_os_pid());
+        hkm_msg_str(&m, pass ? " to the C library" : "");
         hkm_os_warn(&m);
     }
 }
@@ -181,6 +188,8 @@ static void *take(size_t size, bool zero, const void *site)
 {
     if (unlikely(hkm_option_init()))
         greet();
+    if (unlikely(hkm_load(&hkm_option.pass)))
+        return zero ? __libc_calloc(1, size) : __libc_malloc(size);
     if (likely(size <= HKM_MID_MAX)) {
         if (unlikely(size <= HKM_TINY_MAX && !hkm_load(&hkm_option.wrap_tiny)) && &__libc_malloc) {
             void *p = __libc_malloc(size);
@@ -241,7 +250,8 @@ void *hkm_alloc_aligned(size_t alignment, size_t size)
         return hkm_alloc(size, NULL);
     if (unlikely(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
         return out_of_memory();
-    if (unlikely(size <= HKM_TINY_MAX && !hkm_load(&hkm_option.wrap_tiny)) && &__libc_memalign)
+    if (unlikely(hkm_load(&hkm_option.pass) || (size <= HKM_TINY_MAX && !hkm_load(&hkm_option.wrap_tiny))) &&
+        &__libc_memalign)
         return __libc_memalign(alignment, size);
     unsigned cls = hkm_class_aligned(alignment, size);
     void *p = cls < HKM_CLASSES ? unflag(take_class(cls, 0)) : take_large(size ? size : 1, alignment, false, NULL);
@@ -281,7 +291,8 @@ int hkm_alloc_checked(void **result, size_t alignment, size_t size)
 
 static void give_foreign(void *p)
 {
-    hkm_add(&foreign_frees, 1);
+    if (likely(!hkm_load(&hkm_option.pass)))
+        hkm_add(&foreign_frees, 1);
     if (!&__libc_free)
         hkm_os_bad_pointer("free", "not a block of this allocator", p);
     __libc_free(p);
@@ -456,10 +467,18 @@ size_t hkm_alloc_usable(const void *p)
     if (at.kind != NOWHERE)
         return at.bytes;
     /* Only the C library knows the size of its own. */
-    size_t (*usable)(const void *) = NULL;
-    if (&dlsym)
-        *(void **)(void *)&usable = dlsym(RTLD_NEXT, "malloc_usable_size");
+    static hkm_word found;
+    if (!hkm_load(&found) && &dlsym)
+        hkm_store(&found, (size_t)dlsym(RTLD_NEXT, "malloc_usable_size"));
+    size_t (*usable)(const void *) = (size_t(*)(const void *))hkm_load(&found);
     return usable ? usable(p) : 0;
+}
+
+void *hkm_alloc_passed(const char *function)
+{
+    if (unlikely(hkm_option_init()))
+        greet();
+    return hkm_load(&hkm_option.pass) && &dlsym ? dlsym(RTLD_NEXT, function) : NULL;
 }
 
 /* ---- statistics and purge --------------------------------------------------------------------------------------- */

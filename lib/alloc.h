@@ -91,6 +91,9 @@ void *hkm_alloc_array(void *p, size_t count, size_t size, const void *site); /* 
 void *hkm_alloc_resize(void *p, size_t size, const void *site);
 size_t hkm_alloc_usable(const void *p); /* aborts when p is not a block; NULL: 0 */
 
+/* The C library's function of that name, in a process that is left to the C library; else NULL. */
+void *hkm_alloc_passed(const char *function);
+
 void hkm_alloc_stats(struct hak_stats *s);
 size_t hkm_alloc_purge(void);
 

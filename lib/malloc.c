@@ -58,13 +58,18 @@ HKM_EXPORT size_t malloc_usable_size(void *p) { return hkm_alloc_usable(p); }
 
 /* ---- information ------------------------------------------------------------------------------------------------ */
 
+/* In a process that is left to the C library, all of these are the C library's (mallinfo is by mallinfo2). */
+#define PASSED(function) __extension__((__typeof__(function) *)hkm_alloc_passed(#function))
+
 /* What the fields mean here: arena is address space mapped for slabs and runs, hblks and hblkhd count blocks with mappings
  * of their own, fsmblks is in Unified Caches, uordblks is in blocks that the program holds, fordblks is all the rest of
  * arena, keepcost is what malloc_trim could give back. */
 HKM_EXPORT struct mallinfo2 mallinfo2(void)
 {
     struct hak_stats s;
-    struct mallinfo2 m;
+    struct mallinfo2 m, (*theirs)(void) = PASSED(mallinfo2);
+    if (theirs)
+        return theirs();
     hkm_alloc_stats(&s);
     memset(&m, 0, sizeof m);
     m.arena = (size_t)(s.mapped_bytes - s.big_bytes);
@@ -101,6 +106,9 @@ HKM_EXPORT struct mallinfo mallinfo(void)
  * are accepted and change nothing. */
 HKM_EXPORT int mallopt(int param, int value)
 {
+    int (*theirs)(int, int) = PASSED(mallopt);
+    if (theirs)
+        return theirs(param, value);
     switch (param) {
     case M_TRIM_THRESHOLD:
         return hkm_option_set("DIRTY_KB", value < 0 ? 1 << 30 : value >> 10) == 0;
@@ -113,13 +121,18 @@ HKM_EXPORT int mallopt(int param, int value)
 
 HKM_EXPORT int malloc_trim(size_t pad)
 {
-    (void)pad;
-    return hkm_alloc_purge() != 0;
+    int (*theirs)(size_t) = PASSED(malloc_trim);
+    return theirs ? theirs(pad) : hkm_alloc_purge() != 0;
 }
 
 HKM_EXPORT void malloc_stats(void)
 {
     struct hak_stats s;
+    void (*theirs)(void) = PASSED(malloc_stats);
+    if (theirs) {
+        theirs();
+        return;
+    }
     hkm_alloc_stats(&s);
     (void)hkm_stats_print(2, &s, false);
 }
@@ -142,6 +155,9 @@ static void attribute(FILE *out, const char *kind, uint64_t count, uint64_t size
 HKM_EXPORT int malloc_info(int options, FILE *out)
 {
     struct hak_stats s;
+    int (*theirs)(int, FILE *) = PASSED(malloc_info);
+    if (theirs)
+        return theirs(options, out);
     if (options != 0)
         return EINVAL;
     hkm_alloc_stats(&s);
@@ -158,7 +174,7 @@ HKM_EXPORT int malloc_info(int options, FILE *out)
     return 0;
 }
 
-/* ---- the end ---------------------------------------------------------------------------------------------------- */
+/* ---- the beginning and the end ---------------------------------------------------------------------------------- */
 
 __attribute__((destructor)) static void finish(void)
 {
@@ -172,9 +188,12 @@ __attribute__((destructor)) static void finish(void)
     }
 }
 
-/* Before the program can have closed its standard error, or opened a file under that number. */
+/* Nothing waits for this.  It makes sure that a file which the first malloc would open is not opened after main has begun,
+ * when the program may have forbidden it to itself; and that standard error is kept before the program can have closed it, or
+ * opened a file under that number. */
 __attribute__((constructor)) static void start(void)
 {
+    hkm_option_settle();
     if (unlikely(hkm_os_getenv("HAKMEM_STATS") != NULL))
         hkm_os_stderr_keep();
 }

@@ -10,6 +10,7 @@
 #include <errno.h>
 
 enum { START, LIVE };
+enum answer { NOT_ASKED, NOT_LISTED, LISTED, IGNORED };
 
 struct row {
     const char *name; /* with HAKMEM_ */
@@ -131,16 +132,126 @@ static void read_environment(void)
     }
 }
 
+/* ---- programs that are left to the C library -------------------------------------------------------------------- */
+
+/* The text fits the pattern: `*` stands for any characters, `?` for one. */
+static bool fits(const char *text, const char *pattern, const char *end)
+{
+    const char *star = NULL, *again = NULL;
+    while (*text) {
+        if (pattern < end && *pattern == '*') {
+            star = ++pattern;
+            again = text;
+        } else if (pattern < end && (*pattern == '?' || *pattern == *text)) {
+            pattern++;
+            text++;
+        } else if (star) { /* let the last star take one more */
+            pattern = star;
+            text = ++again;
+        } else {
+            return false;
+        }
+    }
+    while (pattern < end && *pattern == '*')
+        pattern++;
+    return pattern == end;
+}
+
+static const char *last_part(const char *path, const char *end)
+{
+    const char *part = path;
+    for (; path < end; path++)
+        if (*path == '/')
+            part = path + 1;
+    return part;
+}
+
+/* One entry, of `length` characters.  A path is compared as such first, and then, if it ends alike, as a file: /bin may be
+ * a link to /usr/bin. */
+static bool names(const char *entry, size_t length, const char *program)
+{
+    const char *base = last_part(program, program + hkm_length(program)), *end = entry + length;
+    char path[4096];
+    if (*entry != '/')
+        return fits(base, entry, end);
+    const char *part = last_part(entry, end);
+    if (length >= sizeof path || hkm_length(base) != (size_t)(end - part) || !hkm_begins(base, part, (size_t)(end - part)))
+        return false;
+    for (size_t i = 0; i < length; i++)
+        path[i] = entry[i];
+    path[length] = '\0';
+    return hkm_same(path, program) || hkm_os_same_file(path, program);
+}
+
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+
+bool hkm_option_names(const char *list, size_t size, const char *program)
+{
+    for (const char *line = list, *end = list + size, *stop; line < end; line = stop + 1) {
+        for (stop = line; stop < end && *stop != '\n';)
+            stop++;
+        const char *last = line; /* behind the entry */
+        while (last < stop && *last != '#')
+            last++;
+        while (line < last && is_blank(*line))
+            line++;
+        while (line < last && is_blank(last[-1]))
+            last--;
+        if (line < last && names(line, (size_t)(last - line), program))
+            return true;
+    }
+    return false;
+}
+
+static enum answer ask_list(void)
+{
+    struct hkm_file list;
+    char program[4096];
+    if (hkm_os_env_names("LD_PRELOAD", "libhakmem.so"))
+        return NOT_LISTED;
+    enum hkm_file_state state = hkm_os_file_read(HKM_OPTION_PASS_LIST, &list);
+    if (state != HKM_FILE_READ)
+        return state == HKM_FILE_UNSAFE ? IGNORED : NOT_LISTED;
+    bool listed = hkm_os_program(program, sizeof program) && hkm_option_names(list.text, list.size, program);
+    hkm_os_file_forget(&list);
+    return listed ? LISTED : NOT_LISTED;
+}
+
+static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_OPTION);
+static enum answer answer; /* under the lock */
+
+static bool is_listed(void)
+{
+    if (answer == NOT_ASKED)
+        answer = ask_list();
+    if (answer == IGNORED && hkm_load(&hkm_option.verbose)) { /* else every program of the system would say so */
+        struct hkm_msg m = { 0 };
+        hkm_msg_str(&m, HKM_OPTION_PASS_LIST " is ignored: root, and root alone, must be able to write it");
+        hkm_os_warn(&m);
+    }
+    return answer == LISTED;
+}
+
+void hkm_option_settle(void)
+{
+    hkm_lock(&lock);
+    (void)is_listed();
+    hkm_unlock(&lock);
+}
+
+/* ---- all of it -------------------------------------------------------------------------------------------------- */
+
 bool hkm_option_init(void)
 {
     static hkm_word done;
-    static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_OPTION);
     bool mine = false;
     if (likely(hkm_load_acq(&done)) || !hkm_os_env_ready())
         return false;
     hkm_lock(&lock);
     if (!hkm_load(&done)) {
         read_environment();
+        bool pass = hkm_load(&hkm_option.pass) || is_listed();
+        hkm_store(&hkm_option.pass, pass && hkm_os_libc_allocates());
         hkm_store_rel(&done, 1); /* pairs with the acquire above */
         mine = true;
     }

@@ -18,7 +18,17 @@ struct hkm_option {
 };
 extern struct hkm_option hkm_option HKM_HIDDEN;
 
-/* Reads the environment, once, as soon as there is one.  A wrong value gives one line on stderr and the default.
+/* The programs that are left to the C library: a line each, an absolute path, or a pattern with * and ? for the last part of
+ * it; # begins a comment.  Believed only when root alone can write it.  Not asked when LD_PRELOAD names the library (then
+ * it was wanted for this program), so that it costs nothing there.  One list for all copies of the library. */
+#define HKM_OPTION_PASS_LIST "/etc/hakmem/pass.list"
+
+/* Asks the list, once.  Called before main, so that it is not opened later, when the program may have forbidden that. */
+void hkm_option_settle(void);
+/* Does a list of this text name the program? */
+bool hkm_option_names(const char *list, size_t size, const char *program) HKM_HIDDEN;
+
+/* Reads the environment, once, as soon as there is one, and settles whether hkm_option.pass is set.  A wrong value gives one line on stderr and the default.
  * True when this very call read it. */
 bool hkm_option_init(void);
 

@@ -5,7 +5,7 @@
  *
  * The only row of the house that enters the kernel.  No function here changes errno, and none allocates.
  * After start the system calls are mmap, munmap, mprotect, madvise, mremap and futex, and those of a report: write, getpid,
- * what abort needs, and statx and fcntl for statistics at the end.
+ * what abort needs, and statx and fcntl for statistics at the end.  At start (before main) a file may be read: see "Files".
  */
 #ifndef HKM_OS_H
 #define HKM_OS_H
@@ -64,6 +64,22 @@ const char *hkm_os_getenv(const char *name);
 bool hkm_os_has_env(const char *prefix); /* any variable that begins so; also false while there is no environment */
 bool hkm_os_env_ready(void);
 unsigned long hkm_os_pid(void);
+bool hkm_os_env_names(const char *name, const char *part); /* `part` occurs in the variable's value */
+
+/* Files.  Used by option.c alone, to find out whether the program is one that is left to the C library. */
+struct hkm_file {
+    char *text; /* size bytes; not ended by 0 */
+    size_t size, mapped;
+};
+/* Reads a whole file if it is a regular one that root alone can write. */
+enum hkm_file_state { HKM_FILE_ABSENT, HKM_FILE_UNSAFE, HKM_FILE_READ } hkm_os_file_read(const char *path,
+                                                                                        struct hkm_file *f);
+void hkm_os_file_forget(struct hkm_file *f);
+size_t hkm_os_program(char *path, size_t size); /* the running program's file, resolved; its length, 0: not known */
+bool hkm_os_same_file(const char *path, const char *other);
+
+/* The C library has an allocator of its own in this process: always, unless it is linked statically. */
+bool hkm_os_libc_allocates(void);
 
 /* Messages are gathered here and written by one write(2) to file descriptor 2.  What does not fit is cut off. */
 struct hkm_msg {

@@ -168,6 +168,62 @@ START_TEST(each_wrong_value_has_its_line)
 }
 END_TEST
 
+static bool listed(const char *list, const char *program) { return hkm_option_names(list, strlen(list), program); }
+
+START_TEST(lists_of_programs)
+{
+    static const struct {
+        const char *list, *program;
+        bool named;
+    } cases[] = {
+        { "", "/usr/bin/java", false },
+        { "\n\n", "/usr/bin/java", false },
+        { "/usr/bin/java", "/usr/bin/java", true }, /* no newline at the end */
+        { "/usr/bin/java\n", "/usr/bin/jav", false },
+        { "/usr/bin/jav\n", "/usr/bin/java", false },
+        { "/opt/java\n", "/usr/bin/java", false },
+        { "  /usr/bin/java\t \r\n", "/usr/bin/java", true },
+        { "# /usr/bin/java\n", "/usr/bin/java", false },
+        { "/usr/bin/java # brings its own\n", "/usr/bin/java", true },
+        { "ls\n/usr/bin/java\n", "/usr/bin/java", true },
+        { "java\n", "/usr/bin/java", true },
+        { "java\n", "/usr/bin/java17", false },
+        { "bin/java\n", "/usr/bin/java", false }, /* neither a path nor a last part */
+        { "java*\n", "/usr/bin/java17", true },
+        { "java*\n", "/usr/bin/java", true },
+        { "*\n", "/usr/bin/java", true },
+        { "*va\n", "/usr/bin/javava", true },
+        { "j*v?\n", "/usr/bin/java", true },
+        { "j*v??\n", "/usr/bin/java", false },
+        { "?\n", "/usr/bin/[", true },
+        { "python3.1?\n", "/usr/bin/python3.11", true },
+        { "*bin*\n", "/usr/bin/java", false },
+        { "/usr/bin/*\n", "/usr/bin/java", false }, /* no patterns in paths */
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        ck_assert_msg(listed(cases[i].list, cases[i].program) == cases[i].named, "\"%s\" and %s", cases[i].list,
+                      cases[i].program);
+    ck_assert(!hkm_option_names("java", 3, "/usr/bin/java")); /* the text is not ended by 0 */
+}
+END_TEST
+
+/* A path that leads to the program by a symbolic link, as /bin/ls does where /bin is a link. */
+START_TEST(lists_with_links)
+{
+    char folder[] = "/tmp/hakmem-test.XXXXXX", file[64], link[64], list[128];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(file, sizeof file, "%s/program", folder);
+    snprintf(link, sizeof link, "%s/other", folder);
+    int fd = open(file, O_CREAT | O_WRONLY, 0755);
+    ck_assert(fd >= 0 && close(fd) == 0 && symlink(folder, link) == 0);
+    snprintf(list, sizeof list, "%s/program\n", link);
+    ck_assert(listed(list, file));
+    snprintf(list, sizeof list, "%s/nothing\n", link);
+    ck_assert(!listed(list, file));
+    unlink(link), unlink(file), rmdir(folder);
+}
+END_TEST
+
 static void minimal_is_minimal(void *arg)
 {
     clean_environment();
@@ -293,6 +349,6 @@ START_TEST(each_in_order)
 }
 END_TEST
 
-UNIT_MAIN("option", CK_FORK, defaults, right_values, wrong_values, words, each_wrong_value_has_its_line, minimal,
-          read_once, read_by_one_thread, get_and_set, set_is_not_undone,
+UNIT_MAIN("option", CK_FORK, defaults, right_values, wrong_values, words, each_wrong_value_has_its_line, lists_of_programs,
+          lists_with_links, minimal, read_once, read_by_one_thread, get_and_set, set_is_not_undone,
           statistics_set_later_keep_standard_error, each_in_order)

@@ -452,8 +452,71 @@ START_TEST(first_thread)
 }
 END_TEST
 
+START_TEST(files_of_root)
+{
+    struct hkm_file f;
+    struct stat s;
+    char name[] = "/tmp/hakmem-test.XXXXXX", text[256];
+    errno = 77;
+    ck_assert_int_eq(hkm_os_file_read("/nowhere/at/all", &f), HKM_FILE_ABSENT);
+    ck_assert_ptr_null(f.text);
+    ck_assert_int_eq(hkm_os_file_read("/etc", &f), HKM_FILE_UNSAFE);
+    ck_assert_ptr_null(f.text);
+    ck_assert_int_eq(errno, 77);
+    int fd = mkstemp(name);
+    ck_assert(fd >= 0 && write(fd, "words", 5) == 5 && fchmod(fd, 0644) == 0);
+    bool roots = geteuid() == 0;
+    ck_assert_int_eq(hkm_os_file_read(name, &f), roots ? HKM_FILE_READ : HKM_FILE_UNSAFE);
+    if (roots) {
+        ck_assert(f.size == 5 && !memcmp(f.text, "words", 5));
+        hkm_os_file_forget(&f);
+        ck_assert_ptr_null(f.text);
+        ck_assert(fchown(fd, 1, 0) == 0);
+        ck_assert_int_eq(hkm_os_file_read(name, &f), HKM_FILE_UNSAFE);
+        ck_assert(fchown(fd, 0, 0) == 0);
+    }
+    for (mode_t mode = 1; mode < 0777; mode <<= 1) {
+        ck_assert(fchmod(fd, mode | 0400) == 0);
+        enum hkm_file_state want = roots && !(mode & 022) ? HKM_FILE_READ : HKM_FILE_UNSAFE;
+        ck_assert_int_eq(hkm_os_file_read(name, &f), want);
+        hkm_os_file_forget(&f);
+    }
+    ck_assert(unlink(name) == 0 && mkfifo(name, 0644) == 0);
+    ck_assert_int_eq(hkm_os_file_read(name, &f), HKM_FILE_UNSAFE); /* and it does not wait for a writer */
+    ck_assert(unlink(name) == 0 && close(fd) == 0);
+    /* Whoever runs this: a file that is root's everywhere. */
+    ck_assert(stat("/etc/passwd", &s) == 0);
+    if (s.st_uid == 0 && !(s.st_mode & 022)) {
+        ck_assert_int_eq(hkm_os_file_read("/etc/passwd", &f), HKM_FILE_READ);
+        ck_assert_uint_eq(f.size, (size_t)s.st_size);
+        fd = open("/etc/passwd", O_RDONLY);
+        ssize_t n = read(fd, text, sizeof text);
+        ck_assert(n > 0 && !memcmp(f.text, text, (size_t)n) && close(fd) == 0);
+        hkm_os_file_forget(&f);
+    }
+}
+END_TEST
+
+START_TEST(the_program)
+{
+    char path[4096];
+    ck_assert_uint_eq(hkm_os_program(path, sizeof path), strlen(path));
+    ck_assert(strstr(path, "/test_os") != NULL);
+    ck_assert(hkm_os_same_file(path, "/proc/self/exe"));
+    ck_assert(!hkm_os_same_file(path, "/etc/passwd"));
+    ck_assert(!hkm_os_same_file("/nowhere/at/all", "/nowhere/at/all"));
+    ck_assert_uint_eq(hkm_os_program(path, 3), 2); /* never more than there is room for */
+    ck_assert_uint_eq(strlen(path), 2);
+    setenv("LD_PRELOAD", "/usr/lib/libother.so:/usr/$LIB/libhakmem.so.0", 1);
+    ck_assert(hkm_os_env_names("LD_PRELOAD", "libhakmem.so"));
+    ck_assert(!hkm_os_env_names("LD_PRELOAD", "libhakmem.so.1"));
+    ck_assert(!hkm_os_env_names("LD_PRELOA", "libhakmem.so"));
+    ck_assert(hkm_os_libc_allocates());
+}
+END_TEST
+
 UNIT_MAIN("os", CK_FORK, bits_and_rounding, init_reads_the_page_size, map_gives_zeroed_memory, map_none_and_allow,
           map_at_takes_nothing_from_others, map_says_when_memory_is_out, purge_leaves_zeros, resize_keeps_the_contents,
-          wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment,
+          wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, files_of_root, the_program,
           unmapped_without_a_mapping_to_spare, standard_error_is_kept, messages, write_writes_all,
           warnings_are_one_line, the_end_is_announced, mapped_or_not, first_thread)
