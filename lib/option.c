@@ -224,11 +224,6 @@ static bool is_listed(void)
 {
     if (answer == NOT_ASKED)
         answer = ask_list();
-    if (answer == IGNORED && hkm_load(&hkm_option.verbose)) { /* else every program of the system would say so */
-        struct hkm_msg m = { 0 };
-        hkm_msg_str(&m, HKM_OPTION_PASS_LIST " is ignored: root, and root alone, must be able to write it");
-        hkm_os_warn(&m);
-    }
     return answer == LISTED;
 }
 
@@ -237,6 +232,14 @@ void hkm_option_settle(void)
     hkm_lock(&lock);
     (void)is_listed();
     hkm_unlock(&lock);
+}
+
+/* Said where HAKMEM_VERBOSE asks; else every program of the system would say so. */
+static void complain_of_list(void)
+{
+    struct hkm_msg m = { 0 };
+    hkm_msg_str(&m, HKM_OPTION_PASS_LIST " is ignored: root, and root alone, must be able to write it");
+    hkm_os_warn(&m);
 }
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
@@ -252,6 +255,8 @@ bool hkm_option_init(void)
         read_environment();
         bool pass = hkm_load(&hkm_option.pass) || is_listed();
         hkm_store(&hkm_option.pass, pass && hkm_os_libc_allocates());
+        if (answer == IGNORED && hkm_load(&hkm_option.verbose))
+            complain_of_list();
         hkm_store_rel(&done, 1); /* pairs with the acquire above */
         mine = true;
     }
