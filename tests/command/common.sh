@@ -28,8 +28,9 @@ lib=
 for folder in "${libc#/usr}" /lib64 /lib32 /lib; do
     mkdir -p "$scratch/dst$folder"
     cp "$so" "$scratch/dst$folder/libhakmem.so.0"
-    HAKMEM_VERBOSE=1 LD_PRELOAD="$scratch/dst/\$LIB/libhakmem.so.0" /bin/ls / 2>&1 | grep -q ' serves process ' &&
-        lib=${folder#/} && break
+    words=$(HAKMEM_VERBOSE=1 LD_PRELOAD="$scratch/dst/\$LIB/libhakmem.so.0" /bin/ls -d / 2>&1)
+    rm -r "$scratch/dst"
+    [[ $words != *" serves process "* ]] || { lib=${folder#/}; break; }
 done
 [ -n "$lib" ] || skip_all "the dynamic loader does not say what \$LIB is"
 

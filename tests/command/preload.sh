@@ -85,6 +85,22 @@ ok "says so" said '^off already'
 nothing_left() { find "$root/etc" -name '.ld.so*' | grep . && return 1; return 0; }
 ok "no temporary file is left" nothing_left
 
+# The same as the system that runs: the command inside, on /.
+install -m 755 "$hakmem" "$root/hakmem"
+inside() { env -i PATH="$PATH" chroot "$root" /hakmem preload "$@" >"$scratch/out" 2>&1; }
+if inside status --root / || [ $? = 3 ]; then
+    ok "on, in the system that runs" inside enable --library "$entry"
+    ok "says so" said '^on: /etc/ld.so.preload has '
+    ok "and how to get out" said ': > /etc/ld.so.preload  '
+    ok "programs are served" is_served
+    ok "status" inside status
+    ok "off" inside disable
+    ok "says so" said '^off: /etc/ld.so.preload no longer has '
+    ok "programs are not served" is_not_served
+else
+    skip "the command inside" "it is linked dynamically, and its libraries are not there"
+fi
+
 # ---- what is kept
 fresh
 install -m 644 "$so" "$root/usr/$lib/libother.so"
