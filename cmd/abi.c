@@ -171,7 +171,7 @@ char *abi_installed(const struct loader *loaders, size_t n, bool *fits)
     for (size_t i = 0; !wrong && i < n; i++) {
         size_t folder = strlen(LIBDIR), lib = strlen(loaders[i].lib);
         if (elf_same_abi(&e, &loaders[i].elf) && folder > lib && LIBDIR[folder - lib - 1] == '/' &&
-            !strcmp(LIBDIR + folder - lib, loaders[i].lib)) {
+            !strcmp(&LIBDIR[folder - lib], loaders[i].lib)) {
             *fits = true;
             return text("%.*s$LIB/" LIBRARY_NAME ".0", (int)(folder - lib), LIBDIR);
         }

@@ -20,6 +20,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sys/xattr.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FOLDER "/etc"
@@ -31,12 +32,21 @@
 /* ---- the file ---------------------------------------------------------------------------------------------------- */
 
 struct conf {
-    int folder;      /* /etc, open and locked against other runs of this command */
+    int folder;      /* /etc, open, and locked against other runs of this command */
     bool exists, link;
     struct stat was;
     char *text;      /* ended by 0 */
     size_t size;
 };
+
+/* Two runs at a time would undo each other's work.  Any user can hold this lock, so it is not waited for longer than a second;
+ * the second look right before the rename has to do then. */
+static void lock_folder(int folder)
+{
+    const struct timespec pause = { 0, 50 * 1000 * 1000 };
+    for (int tries = 0; flock(folder, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK && tries < 20; tries++)
+        nanosleep(&pause, NULL);
+}
 
 /* code: of failures. */
 static struct conf conf_read(int code)
@@ -45,7 +55,7 @@ static struct conf conf_read(int code)
     c.folder = root_open(FOLDER, O_RDONLY | O_DIRECTORY);
     if (c.folder < 0)
         die(code, "%s" FOLDER ": %s", root_name, strerror(errno));
-    (void)flock(c.folder, LOCK_EX); /* where that does not work, the second look before the rename has to do */
+    lock_folder(c.folder);
     c.exists = fstatat(c.folder, NAME, &c.was, AT_SYMLINK_NOFOLLOW) == 0;
     if (!c.exists && errno != ENOENT)
         die(code, "%s" FILE_NAME ": %s", root_name, strerror(errno));

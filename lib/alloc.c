@@ -368,7 +368,12 @@ static void give(void *p)
 
 void hkm_free_slow(void *p)
 {
-    if (p)
+    if (!p)
+        return;
+    /* Left to the C library from the first block on: there is nothing of ours, and no need to look for it. */
+    if (unlikely(hkm_load(&hkm_option.pass)) && !hkm_thread_heaps() && !hkm_load(&large_allocs))
+        __libc_free(p);
+    else
         give(p);
 }
 

@@ -101,6 +101,13 @@ else
     skip "the command inside" "it is linked dynamically, and its libraries are not there"
 fi
 
+# Somebody holds the lock, and does not mean to give it back.
+exec 8<"$root/etc"
+flock 8
+ok "on, though another holds the lock" on
+ok "off, though another holds the lock" off
+exec 8<&-
+
 # ---- what is kept
 fresh
 install -m 644 "$so" "$root/usr/$lib/libother.so"

@@ -129,6 +129,7 @@ ok "the library is installed" test -f "$root$libdir/libhakmem.so.0"
 ok "the command, too" test -x "$hakmem"
 ok "status: off" status_is 3 '^off: '
 ok "before: a program does not load it" loads_nothing /bin/ls /
+ok "hakmem run: it does" loads /usr/bin/hakmem run /bin/ls /
 ok "on" "$hakmem" preload enable --root "$root"
 ok "status: on" status_is 0 '^on: '
 ok "a program loads it" loads /bin/ls /
