@@ -78,6 +78,45 @@ rmdir "$list" && mkfifo "$list"
 ok "a pipe is ignored, and not waited for" ignored
 rm "$list"
 
+# A program that forbids itself to open files before its first malloc: the list was asked before main.
+if have_compiler "$cc"; then
+    cat >"$scratch/closed.c" <<'EOF'
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int main(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_openat, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = { 4, code };
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program))
+        return 77;
+    char *volatile p = malloc(100);
+    free(p);
+    return p && write(1, "good\n", 5) == 5 ? 0 : 1;
+}
+EOF
+    writes '# nobody\n'
+    if $cc -o "$scratch/closed" "$scratch/closed.c" 2>"$scratch/said" && "$scratch/closed" >/dev/null; then
+        put_program "$root" "$scratch/closed" && mv "$root$scratch/closed" "$root/bin/closed"
+        ok "a program that may open no file" served /bin/closed
+        writes 'closed\n'
+        ok "the same, on the list" left /bin/closed
+    else
+        skip "a program that may open no file" "no seccomp here"
+    fi
+else
+    skip "a program that may open no file" "no compiler"
+fi
+
 if really_root; then
     writes 'ls\n'
     chown 65534 "$list"
