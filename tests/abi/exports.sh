@@ -13,7 +13,7 @@ list=$source_dir/tests/abi/exports.txt
 # The letter of size_t in C++ names is that of unsigned long, or of unsigned int where size_t is one.
 letter=m
 for file in "$so" "$archive"; do
-    [ -n "$file" ] && readelf -h "$file" 2>/dev/null | grep -q 'Class: *ELF32' && letter=j
+    [ -n "$file" ] && readelf -h "$file" 2>/dev/null | grep 'Class: *ELF32' >/dev/null && letter=j
 done
 sed "/^#/d; s/{size_t}/$letter/" "$list" | LC_ALL=C sort >"$scratch/expected"
 
@@ -69,7 +69,7 @@ if [ -n "$so" ]; then
     ok "its soname is libhakmem.so.0" soname
     stays() { readelf -dW "$so" | grep -E 'FLAGS_1.*NODELETE'; }
     ok "it is never unloaded" stays
-    bound() { readelf -lW "$so" | grep -q GNU_RELRO && readelf -dW "$so" | grep -E 'BIND_NOW|FLAGS.* NOW'; }
+    bound() { readelf -lW "$so" | grep GNU_RELRO && readelf -dW "$so" | grep -E 'BIND_NOW|FLAGS.* NOW'; }
     ok "relro and now are set" bound
     no_stack() { readelf -lW "$so" | awk '$1 == "GNU_STACK" { print; if ($0 ~ /RWE/) bad = 1 } END { exit bad }'; }
     ok "its stack is not executable" no_stack

@@ -15,7 +15,7 @@ ask() { # PROGRAM...
     env LD_BIND_NOW=1 LD_DEBUG=bindings LD_DEBUG_OUTPUT="$scratch/bindings" LD_PRELOAD="$so" "$@" >"$scratch/out"
 }
 ask ls / || skip_all "ls does not work under LD_DEBUG"
-cat "$scratch"/bindings* 2>/dev/null | grep -q 'binding file' || skip_all "the dynamic linker does not tell its bindings"
+grep -qs 'binding file' "$scratch"/bindings* || skip_all "the dynamic linker does not tell its bindings"
 
 # Somebody asked for the symbol, and whoever did got ours.  Libraries of our own name ask too; the dynamic linker binds
 # its own malloc until libc is there ("ld-linux" asks).
