@@ -258,7 +258,7 @@ bool hkm_big_free(void *p)
 void *hkm_big_resize(void *p, size_t size)
 {
     size_t bytes = hkm_round_up(size, hkm_os.page), old;
-    if (bytes < size)
+    if (bytes < size || bytes > PTRDIFF_MAX)
         return NULL;
     old = hkm_big_size(p);
     if (bytes == old)

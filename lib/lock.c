@@ -4,7 +4,8 @@
  * lock.c: small locks that survive fork.  See lock.h.
  *
  * Owns the generation.  How a child learns that it is one: `canary` points to a page that the kernel wipes in a child,
- * also after _Fork and clone.  Where the kernel cannot do that, a fork handler counts the generation up.
+ * also after _Fork and clone.  A fork handler counts the generation up where the kernel cannot do that, and where it says
+ * that it will and does not, as qemu's user mode.
  */
 #include "lock.h"
 #include "os.h"
@@ -30,24 +31,30 @@ size_t hkm_generation(void)
     return hkm_load(&generation);
 }
 
-static hkm_word watched; /* 1: a fork will be noticed, by the canary or by the handler */
+/* In the child of fork, in its only thread.  If the canary has not told by now, it never will. */
+static void after_fork(void)
+{
+    static size_t last; /* the generation that it left */
+    if (hkm_generation() == last)
+        forked();
+    last = hkm_load(&generation);
+}
+
+static hkm_word watched;    /* 1: a fork will be noticed */
+static hkm_word registered; /* 1: the handler is there, or somebody is at it */
 
 void hkm_generation_watch(void)
 {
     hkm_os_init();
-    /* Two threads may come here at once.  Neither goes on before a watch is set up: a fork may happen at any moment. */
+    /* Two threads may come here at once.  Neither goes on before a canary is there: a fork may happen at any moment. */
     hkm_word *c = hkm_os_map(hkm_os.page);
-    if (c && hkm_os_wipe_on_fork(c, hkm_os.page)) {
+    if (c && hkm_os_wipe_on_fork(c, hkm_os.page))
         hkm_store(c, ALIVE);
-        if (!hkm_cas(&canary, 0, (size_t)c))
-            hkm_os_unmap(c, hkm_os.page);
-        hkm_store_rel(&watched, 1);
-        return;
-    }
-    if (c)
+    if (c && (hkm_load(c) != ALIVE || !hkm_cas(&canary, 0, (size_t)c)))
         hkm_os_unmap(c, hkm_os.page);
-    if (hkm_cas(&watched, 0, 1))
-        (void)hkm_os_at_fork_child(forked);
+    if (hkm_cas(&registered, 0, 1))
+        (void)hkm_os_at_fork_child(after_fork);
+    hkm_store_rel(&watched, 1);
 }
 
 /* Lock ranks, checked in debug builds: a bit for each rank that the thread holds. */

@@ -20,6 +20,7 @@ enum {
 /* Address space of a range: 256 GiB, where there is plenty; less where the kernel refuses. */
 static const size_t slots_most = sizeof(void *) == 8 ? (size_t)1 << 22 : 1 << 10;
 static const size_t slots_least = 64;
+static const size_t slots_plenty = sizeof(void *) == 8 ? (size_t)1 << 18 : 1 << 9;
 
 struct hkm_range hkm_range;
 
@@ -63,6 +64,8 @@ static bool lay_out(struct hkm_range *r, size_t slots)
     size_t tag_bytes = hkm_round_up(slots * sizeof *r->tags, page);
     size_t tables = slab_bytes + tag_bytes + hkm_round_up(map_bytes(slots), page);
     size_t total;
+    if (slots > SIZE_MAX >> HKM_SLOT_SHIFT)
+        return false;
     if (__builtin_add_overflow(tables + GAP + ALIGN, slots << HKM_SLOT_SHIFT, &total))
         return false;
     char *hole = find_hole(total);
@@ -97,6 +100,12 @@ struct hkm_range *hkm_registry_room(size_t slots)
             return NULL;
     }
     size_t want = slots_most;
+    /* The first range needs no probe if it can lie below our own data (find_hole), so where addresses are short it is made
+     * smaller.  Kernels do not mind probing, but emulators of user mode write down every page of it, for seconds. */
+    size_t below = ((uintptr_t)&hkm_range / 5) >> HKM_SLOT_SHIFT;
+    if (r == &hkm_range && below >= slots_plenty)
+        while (want > below)
+            want /= 2;
     while (want < slots)
         want *= 2;
     while (!lay_out(r, want)) {

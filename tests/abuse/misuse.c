@@ -406,13 +406,14 @@ static void judge(const char *own, size_t number)
         dup2(out[1], 1);
         dup2(err[1], 2);
         close(out[0]), close(out[1]), close(err[0]), close(err[1]);
-        execl(own, own, argument, (char *)NULL);
+        execute_again(own, argument);
         _exit(127);
     }
     close(out[1]);
     close(err[1]);
     take(out[0], address, sizeof address);
     take(err[0], text, sizeof text);
+    cut_emulator(text);
     waitpid(pid, &status, 0);
     bool aborted = WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
     bool told = strcmp(m->expect, "glibc") ? said_it(text, m->expect, address)

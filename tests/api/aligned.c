@@ -92,6 +92,8 @@ static void test_odd(const struct way *way)
         { "SIZE_MAX", SIZE_MAX, EINVAL },
     };
     for (size_t i = 0; i < COUNT_OF(huge); i++) {
+        if (i == 0 && sizeof(void *) < 8) /* that much can be had in 32 bits */
+            continue;
         errno = 0;
         p = way->give(hide_size(huge[i].alignment), 1);
         if (!ok(!p && errno == huge[i].error, "%s, alignment %s: NULL and %s", way->name, huge[i].what,

@@ -29,7 +29,7 @@ namespace {
 using S = std::size_t;
 using A = std::align_val_t;
 
-const S beyond[] = {S(PTRDIFF_MAX) + 1, S(PTRDIFF_MAX), SIZE_MAX / 2 - 4096, SIZE_MAX - 4096, SIZE_MAX - 15, SIZE_MAX};
+const S beyond[] = {S(PTRDIFF_MAX) + 1, S(PTRDIFF_MAX), SIZE_MAX / 2 - (sizeof(S) < 8 ? 0 : 4096), SIZE_MAX - 4096, SIZE_MAX - 15, SIZE_MAX};
 
 struct Form {
     const char *name;
@@ -213,7 +213,8 @@ void check_retry(const Form &form, int handler_calls)
     getrlimit(RLIMIT_AS, &saved);
     small = saved;
     small.rlim_cur = rlim_t(pages * 4096 + (S(64) << 20));
-    if (ballast == MAP_FAILED || !pages || sizeof(void *) < 8 || setrlimit(RLIMIT_AS, &small)) {
+    if (ballast == MAP_FAILED || !pages || sizeof(void *) < 8 || getenv("TEST_EMULATOR") ||
+        setrlimit(RLIMIT_AS, &small)) {
         ok(1, "%s: a handler that frees memory # SKIP no limit on the address space", form.name);
         return;
     }

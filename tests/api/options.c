@@ -59,7 +59,7 @@ static bool run(const char *name, const char *value, const char *option)
         close(out[0]), close(out[1]), close(err[0]), close(err[1]);
         if (name)
             setenv(name, value, 1);
-        execl(own_name, own_name, option, (char *)NULL);
+        execute_again(own_name, option);
         _exit(127);
     }
     close(out[1]);

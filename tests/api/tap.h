@@ -38,6 +38,11 @@
 #endif
 
 #define UNUSED_OK __attribute__((unused))
+
+/* tests/system/architectures.sh runs the tests in qemu's user mode and says so by TEST_EMULATOR, the emulator's name.  That
+ * takes limits of address space without a word and ignores them, shows its own resident size for the program's, cannot
+ * start threads in the child of a process with threads, and is slow. */
+#define EMULATED (getenv("TEST_EMULATOR") != NULL)
 #define COUNT_OF(a) (sizeof(a) / sizeof *(a))
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
@@ -88,6 +93,24 @@ static UNUSED_OK int tap_done(void)
 /* Compilers know valloc, have no switch for it, and believe that it leaves errno alone. */
 static void *(*volatile valloc_unknown)(size_t) = valloc;
 #define valloc(size) valloc_unknown(size)
+
+/* This program anew, with one argument; an emulator has to be named.  Returns when that fails. */
+static UNUSED_OK void execute_again(const char *own, const char *argument)
+{
+    const char *emulator = getenv("TEST_EMULATOR");
+    if (emulator)
+        execlp(emulator, emulator, own, argument, (char *)NULL);
+    else
+        execl(own, own, argument, (char *)NULL);
+}
+
+/* Cuts off what the emulator adds to the words of a program that aborts. */
+static UNUSED_OK void cut_emulator(char *text)
+{
+    char *own = strstr(text, "qemu: uncaught target signal");
+    if (own)
+        *own = 0;
+}
 
 /* Whether malloc is the shared library's. */
 static UNUSED_OK bool in_library(void)

@@ -218,7 +218,7 @@ static void child_from_start(void)
 {
     if (!limit(RLIMIT_AS, 64 * MIB))
         _exit(40);
-    execl(own, own, "small", (char *)NULL);
+    execute_again(own, "small");
     _exit(43);
 }
 static void from_start(void)
@@ -531,6 +531,10 @@ int main(int argc, char **argv)
     static const size_t sizes[] = { 48, 1000, 5000, 40000, 300000, 1 << 20, 33 << 20 };
     if (SANITIZED) {
         puts("1..0 # SKIP sanitizers need all address space");
+        return 0;
+    }
+    if (EMULATED) {
+        puts("1..0 # SKIP the emulator ignores limits");
         return 0;
     }
     if (argc > 2)

@@ -80,7 +80,7 @@ START_TEST(alignments)
         ck_assert_uint_eq((uintptr_t)p % alignment, 0);
         ck_assert_uint_eq(hkm_big_size(p), 2 * page);
         memset(p, 7, 2 * page);
-        if (alignment >= 16 * MIB && !SANITIZED) /* what was cut off is gone */
+        if (alignment >= 16 * MIB && LIMITS_HOLD) /* what was cut off is gone */
             ck_assert_uint_lt(unit_address_space(), before + 8 * MIB);
         ck_assert(hkm_big_free(p));
     }
@@ -139,7 +139,9 @@ START_TEST(resize_moves_the_contents)
     ck_assert_ptr_eq(hkm_big_resize(p, 4 * page), p);
     ck_assert_ptr_eq(hkm_big_resize(p, 3 * page + 1), p);
     ck_assert_uint_eq(hkm_big_size(p), 4 * page);
-    ck_assert_ptr_eq(hkm_big_resize(p, 2 * page), p);
+    q = hkm_big_resize(p, 2 * page);
+    ck_assert(q == p || EMULATED);
+    p = q;
     ck_assert_uint_eq(hkm_big_size(p), 2 * page);
     ck_assert_uint_eq(hkm_big_bytes(), 2 * page);
     mmap(p + 2 * page, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0); /* it cannot stay */
@@ -152,7 +154,7 @@ START_TEST(resize_moves_the_contents)
     ck_assert(pattern_holds(q, 2 * page, 1) && all_zero(q + 2 * page, 998 * page));
     /* In vain: everything is as it was. */
     ck_assert_ptr_null(hkm_big_resize(q, SIZE_MAX));
-    ck_assert_ptr_null(hkm_big_resize(q, PTRDIFF_MAX / 2));
+    ck_assert_ptr_null(hkm_big_resize(q, PTRDIFF_MAX));
     ck_assert_uint_eq(hkm_big_size(q), 1000 * page);
     ck_assert_uint_eq(hkm_big_bytes(), 1000 * page);
     ck_assert(pattern_holds(q, 2 * page, 1));
@@ -226,7 +228,7 @@ static void run_out(void *arg)
 START_TEST(out_of_memory)
 {
     hkm_os_init();
-    if (!SANITIZED)
+    if (LIMITS_HOLD)
         unit_passes(run_out, NULL);
 }
 END_TEST

@@ -59,7 +59,7 @@ START_TEST(large_and_guarded)
             end += page;
         ck_assert(end >= size && end < size + 2 * page);
     }
-    ck_assert_ptr_null(hkm_meta_alloc(SIZE_MAX / 4, 64));
+    ck_assert_ptr_null(hkm_meta_alloc(NOT_TO_BE_HAD, 64));
     ck_assert_ptr_nonnull(hkm_meta_alloc(64, 64));
 }
 END_TEST
@@ -148,7 +148,7 @@ static void run_out(void *arg)
 START_TEST(out_of_memory)
 {
     hkm_os_init();
-    if (!SANITIZED)
+    if (LIMITS_HOLD)
         unit_passes(run_out, NULL);
 }
 END_TEST
@@ -156,14 +156,14 @@ END_TEST
 static void *take_many(void *arg)
 {
     uint64_t seed = (uintptr_t)arg;
-    enum { COUNT = 2000 };
+    enum { COUNT = 2000, WORDS = 64 / sizeof(hkm_word) };
     static hkm_word *got[5][COUNT];
     hkm_word **mine = got[seed];
     for (unsigned i = 0; i < COUNT; i++) {
-        mine[i] = i % 2 ? hkm_meta_alloc(64, 8) : hkm_meta_words_get(8);
+        mine[i] = i % 2 ? hkm_meta_alloc(64, 8) : hkm_meta_words_get(WORDS);
         pattern_fill(mine[i], 64, seed << 32 | i);
         if (i % 8 == 7) {
-            hkm_meta_words_put(mine[i - 1], 8);
+            hkm_meta_words_put(mine[i - 1], WORDS);
             mine[i - 1] = NULL;
         }
     }

@@ -49,7 +49,7 @@ START_TEST(map_gives_zeroed_memory)
     hkm_os_unmap(p, size);
     ck_assert_int_eq(errno, 77);
     ck_assert(!unit_readable(p));
-    ck_assert_ptr_null(hkm_os_map(SIZE_MAX / 2 & ~(hkm_os.page - 1)));
+    ck_assert_ptr_null(hkm_os_map(NOT_TO_BE_HAD & ~(hkm_os.page - 1)));
     errno = 77;
     ck_assert_ptr_null(hkm_os_map_none(SIZE_MAX & ~(hkm_os.page - 1)));
     ck_assert_int_eq(errno, 77);
@@ -110,7 +110,7 @@ static void map_beyond_the_limit(void *arg)
 START_TEST(map_says_when_memory_is_out)
 {
     hkm_os_init();
-    if (!SANITIZED)
+    if (LIMITS_HOLD)
         unit_passes(map_beyond_the_limit, NULL);
 }
 END_TEST
@@ -126,7 +126,7 @@ START_TEST(purge_leaves_zeros)
     ck_assert(all_bytes(p, page, 7) && all_zero(p + page, 2 * page) && all_bytes(p + 3 * page, page, 7));
     hkm_os_unmap(p, 4 * page);
     errno = 77;
-    ck_assert(!hkm_os_purge(p, page));
+    ck_assert(!hkm_os_purge(p, page) || EMULATED);
     hkm_os_no_huge(p, page);
     ck_assert_int_eq(errno, 77);
 }
@@ -139,7 +139,8 @@ START_TEST(resize_keeps_the_contents)
     char *p = hkm_os_map(4 * page);
     pattern_fill(p, 4 * page, 1);
     char *q = hkm_os_resize(p, 4 * page, 2 * page, true);
-    ck_assert_ptr_eq(q, p);
+    ck_assert(q == p || EMULATED);
+    p = q;
     ck_assert(pattern_holds(p, 2 * page, 1) && !unit_readable(p + 2 * page));
     unit_stranger(p + 2 * page, page, PROT_NONE);
     errno = 77;
@@ -165,7 +166,7 @@ START_TEST(wipe_on_fork)
     hkm_os_init();
     char *p = hkm_os_map(2 * hkm_os.page);
     memset(p, 7, 2 * hkm_os.page);
-    if (!hkm_os_wipe_on_fork(p, hkm_os.page))
+    if (!hkm_os_wipe_on_fork(p, hkm_os.page) || EMULATED)
         return; /* before Linux 4.14 */
     unit_passes(sees_zeros, p);
     ck_assert(all_bytes(p, 2 * hkm_os.page, 7));
@@ -212,6 +213,13 @@ START_TEST(at_fork_child)
 }
 END_TEST
 
+/* So it is on x86, in the C libraries that this library is for.  (Elsewhere the thread pointer is the end of that.) */
+#if defined(__x86_64__) || defined(__i386__)
+#define THREAD_IS_SELF true
+#else
+#define THREAD_IS_SELF false
+#endif
+
 static void *tell_thread(void *arg)
 {
     *(uintptr_t *)arg = hkm_os_thread();
@@ -225,7 +233,8 @@ START_TEST(threads_are_told_apart)
     ck_assert(mine == hkm_os_thread());
     void *again = unit_join(unit_start(tell_thread, &other));
     ck_assert(other != 0 && other != mine && other == (uintptr_t)again);
-    ck_assert(mine == (uintptr_t)pthread_self()); /* so it is in the C libraries that this library is for */
+    if (THREAD_IS_SELF)
+        ck_assert(mine == (uintptr_t)pthread_self());
 }
 END_TEST
 
@@ -418,7 +427,7 @@ START_TEST(the_end_is_announced)
 {
     char what[] = "it broke";
     unit_aborts(panic, what, "hakmem: it broke\n");
-    unit_aborts(bad_pointer, (void *)0x7f0012345671, "hakmem: free(): misaligned pointer: 0x7f0012345671\n");
+    unit_aborts(bad_pointer, (void *)0x7f345671, "hakmem: free(): misaligned pointer: 0x7f345671\n");
     unit_aborts(check, NULL, "hakmem: internal check: arg != NULL\n");
     unit_passes(check, what);
     if (HKM_DEBUG)

@@ -101,7 +101,7 @@ START_TEST(tables_grow_in_place)
     hkm_os_init();
     struct hkm_range *r = hkm_registry_room(100);
     size_t steps[] = { 1, 63, 64, 900, 1024, 1, 10000, 100000 }, used = 0, before = hkm_meta_bytes();
-    for (size_t i = 0; i < COUNT_OF(steps); i++) {
+    for (size_t i = 0; i < COUNT_OF(steps) && steps[i] <= r->limit - used; i++) {
         ck_assert_int_eq(hkm_registry_describe(r, used + steps[i]), HKM_MAPPED);
         for (size_t slot = used; slot < used + steps[i]; slot++)
             expect(all_zero(hkm_slab_at(r, slot), sizeof(struct hkm_slab)));
@@ -139,6 +139,8 @@ START_TEST(strangers_among_the_tables)
     unit_stranger(way, hkm_os.page, PROT_READ | PROT_WRITE);
     memset(way, 7, hkm_os.page);
     size_t full = r->slabs_mapped >> HKM_SLAB_SHIFT;
+    if (full >= r->limit) /* where addresses are short, the tables are mapped at once */
+        return;
     ck_assert_int_eq(hkm_registry_describe(r, full), HKM_MAPPED);
     ck_assert_int_eq(hkm_registry_describe(r, full + 1), HKM_TAKEN);
     ck_assert_int_eq(hkm_registry_describe(r, full + 100000), HKM_TAKEN);
@@ -199,7 +201,7 @@ static void little_address_space(void *arg)
 START_TEST(ranges_fit_the_limit)
 {
     hkm_os_init();
-    if (!SANITIZED)
+    if (LIMITS_HOLD)
         unit_passes(little_address_space, NULL);
 }
 END_TEST
@@ -207,15 +209,15 @@ END_TEST
 START_TEST(absurd_wishes)
 {
     hkm_os_init();
-    ck_assert_ptr_null(hkm_registry_room(SIZE_MAX >> (HKM_SLOT_SHIFT + 1)));
+    ck_assert_ptr_null(hkm_registry_room(SIZE_MAX >> HKM_SLOT_SHIFT));
     struct hkm_range *r = hkm_registry_room(1);
     ck_assert_ptr_nonnull(r);
     r->limit = 1;
     /* They cost nothing, however often they come. */
-    hkm_registry_room(SIZE_MAX >> (HKM_SLOT_SHIFT + 1));
+    hkm_registry_room(SIZE_MAX >> HKM_SLOT_SHIFT);
     char *before = hkm_meta_alloc(1, 1);
     for (int i = 0; i < 100; i++)
-        ck_assert_ptr_null(hkm_registry_room(SIZE_MAX >> (HKM_SLOT_SHIFT + 1)));
+        ck_assert_ptr_null(hkm_registry_room(SIZE_MAX >> HKM_SLOT_SHIFT));
     ck_assert_ptr_eq((char *)hkm_meta_alloc(1, 1), before + 1);
     struct hkm_range *second = hkm_registry_room(2);
     ck_assert(second != NULL && second != r && r->next == second);

@@ -445,6 +445,8 @@ START_TEST(strangers_are_stepped_over)
     for (size_t a = 0; a < COUNT_OF(away); a++) {
         for (size_t b = 0; b < COUNT_OF(sizes); b++) {
             size_t used = hkm_load(&hkm_range.used), bytes = sizes[b] * HKM_SLOT_SIZE;
+            if (hkm_range.limit - used < 300) /* where addresses are short */
+                return;
             char *at = (char *)hkm_range.base + (used + away[a]) * HKM_SLOT_SIZE;
             unit_stranger(at, bytes, PROT_READ | PROT_WRITE);
             memset(at, 9, bytes);
@@ -526,10 +528,11 @@ static void run_out(void *arg)
 START_TEST(out_of_memory)
 {
     start();
-    if (!SANITIZED)
+    if (LIMITS_HOLD)
         unit_passes(run_out, NULL);
     ck_assert_ptr_null(hkm_superslab_run(SIZE_MAX >> HKM_SLOT_SHIFT, 1));
-    ck_assert_ptr_null(hkm_superslab_run(SIZE_MAX >> (HKM_SLOT_SHIFT + 2), 1));
+    if (sizeof(void *) == 8)
+        ck_assert_ptr_null(hkm_superslab_run(SIZE_MAX >> (HKM_SLOT_SHIFT + 2), 1));
     ck_assert(!hkm_superslab_grow(SIZE_MAX));
     ck_assert_ptr_nonnull(hkm_superslab_run(1, 1));
     check_all();
