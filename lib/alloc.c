@@ -10,6 +10,7 @@
  */
 #include "alloc.h"
 #include "big.h"
+#include "memcheck.h"
 #include "meta.h"
 #include "mid.h"
 #include "nursery.h"
@@ -39,9 +40,16 @@ struct place {
     size_t bytes; /* usable */
 };
 
+/* The end of the process; memcheck says what it knows of the pointer. */
+static HKM_COLD __attribute__((noreturn)) void refuse(const char *function, const char *what, const void *p)
+{
+    hkm_memcheck_free((void *)(uintptr_t)p);
+    hkm_os_bad_pointer(function, what, p);
+}
+
 static HKM_COLD __attribute__((noreturn)) void bad(const char *function, const void *p)
 {
-    hkm_os_bad_pointer(function, (uintptr_t)p & 15 ? "misaligned pointer" : "interior pointer", p);
+    refuse(function, (uintptr_t)p & 15 ? "misaligned pointer" : "interior pointer", p);
 }
 
 /* p lies in a slot that holds no block now.  If it would be one by what the slot was last, it probably was. */
@@ -49,7 +57,7 @@ static HKM_COLD __attribute__((noreturn)) void never_or_no_more(const struct hkm
                                                                 const void *p)
 {
     bool was = s->run ? p == s->start : s->magic && hkm_class_starts(s->magic, (uintptr_t)p);
-    hkm_os_bad_pointer(function, (uintptr_t)p & 15 ? "misaligned pointer" : was ? "double free" : "invalid pointer", p);
+    refuse(function, (uintptr_t)p & 15 ? "misaligned pointer" : was ? "double free" : "invalid pointer", p);
 }
 
 static void check_nursery(enum hkm_nursery_state state, const char *function, const void *p)
@@ -73,7 +81,7 @@ static struct place locate(const void *p, const char *function)
             if (unlikely(!hkm_class_starts(s->magic, (uintptr_t)p)))
                 bad(function, p);
             if (unlikely((size_t)((const char *)p - s->start) >= (size_t)s->blocks * s->size))
-                hkm_os_bad_pointer(function, "invalid pointer", p);
+                refuse(function, "invalid pointer", p);
             at.kind = SLAB;
             at.slab = s;
             at.bytes = s->size;
@@ -105,7 +113,7 @@ static struct place locate(const void *p, const char *function)
     else if (unlikely(hkm_big_around(p) != NULL))
         bad(function, p);
     else if (unlikely(hkm_big_was(p)))
-        hkm_os_bad_pointer(function, "double free", p);
+        refuse(function, "double free", p);
     return at;
 }
 
@@ -184,7 +192,7 @@ static HKM_COLD void greet(void)
     }
 }
 
-static void *take(size_t size, bool zero, const void *site)
+static void *serve(size_t size, bool zero, const void *site)
 {
     if (unlikely(hkm_option_init()))
         greet();
@@ -206,6 +214,28 @@ static void *take(size_t size, bool zero, const void *site)
         return out_of_memory();
     void *p = take_large(size, 16, zero, site);
     return p ? p : out_of_memory();
+}
+
+/* Tells memcheck of a block with a red zone behind `size`. */
+static void *told(void *p, size_t size, bool zero)
+{
+    if (HKM_VALGRIND && p) {
+        struct place at = locate(p, "malloc");
+        if (at.kind != NOWHERE) /* else it is the C library's */
+            hkm_memcheck_alloc(p, size, at.bytes);
+        if (zero)
+            memset(p, 0, size);
+    }
+    return p;
+}
+
+static void *take(size_t size, bool zero, const void *site)
+{
+    if (!HKM_VALGRIND)
+        return serve(size, zero, site);
+    if (size > PTRDIFF_MAX)
+        return out_of_memory();
+    return told(serve(size + HKM_RED_ZONE, false, site), size, zero);
 }
 
 void *hkm_alloc_slow(size_t size, const void *site) { return take(size, false, site); }
@@ -253,9 +283,10 @@ void *hkm_alloc_aligned(size_t alignment, size_t size)
     if (unlikely(hkm_load(&hkm_option.pass) || (size <= HKM_TINY_MAX && !hkm_load(&hkm_option.wrap_tiny))) &&
         &__libc_memalign)
         return __libc_memalign(alignment, size);
-    unsigned cls = hkm_class_aligned(alignment, size);
-    void *p = cls < HKM_CLASSES ? unflag(take_class(cls, 0)) : take_large(size ? size : 1, alignment, false, NULL);
-    return p ? p : out_of_memory();
+    size_t all = size + HKM_RED_ZONE;
+    unsigned cls = hkm_class_aligned(alignment, all);
+    void *p = cls < HKM_CLASSES ? unflag(take_class(cls, 0)) : take_large(all ? all : 1, alignment, false, NULL);
+    return p ? told(p, size, false) : out_of_memory();
 }
 
 /* glibc rounds an alignment that is not a power of two up to one, and refuses what would overflow doing so. */
@@ -324,6 +355,7 @@ static void give_nursery(void *p)
         hkm_count(&h->count.frees, 1);
     if (h && h->next) /* the nursery's blocks are the first heap's */
         hkm_count(&h->count.remote_frees, 1);
+    hkm_memcheck_free(p); /* before anybody else can have the block */
     check_nursery(hkm_nursery_free(p), "free", p);
 }
 
@@ -344,6 +376,8 @@ static void give(void *p)
         return;
     }
     struct place at = locate(p, "free");
+    if (at.kind != NOWHERE)
+        hkm_memcheck_free(p);
     switch (at.kind) {
     case SLAB:
         if (HKM_HARDENED && !hkm_slab_mark_dead(at.slab, p))
@@ -430,7 +464,7 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
     }
     if (unlikely(size > PTRDIFF_MAX))
         return out_of_memory();
-    switch (at.kind) {
+    switch (HKM_VALGRIND ? NOWHERE : at.kind) { /* memcheck is to see every block move */
     case SLAB:
         if (size <= at.bytes && (size >= at.bytes / 2 || at.bytes <= 64))
             return p;
@@ -453,7 +487,7 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
     default:
         break;
     }
-    return move(p, at.bytes, size, site);
+    return move(p, hkm_memcheck_size(p, at.bytes), size, site);
 }
 
 void *hkm_alloc_array(void *p, size_t count, size_t size, const void *site)
@@ -470,7 +504,7 @@ size_t hkm_alloc_usable(const void *p)
         return 0;
     struct place at = locate(p, "malloc_usable_size");
     if (at.kind != NOWHERE)
-        return at.bytes;
+        return hkm_memcheck_size(p, at.bytes);
     /* Only the C library knows the size of its own. */
     static hkm_word found;
     if (!hkm_load(&found) && &dlsym)

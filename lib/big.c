@@ -10,6 +10,7 @@
  */
 #include "big.h"
 #include "lock.h"
+#include "memcheck.h"
 #include "meta.h"
 #include "os.h"
 
@@ -131,6 +132,7 @@ static bool make_room(void)
     if (!now)
         return was && was->count + 1 < was->places;
     hkm_meta_note(table_bytes(places));
+    hkm_memcheck_hide(now, table_bytes(places));
     now->places = places;
     for (size_t i = 0; was && i < was->places; i++) {
         if (!hkm_load(&was->at[i].start))

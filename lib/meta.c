@@ -9,6 +9,7 @@
  */
 #include "meta.h"
 #include "lock.h"
+#include "memcheck.h"
 #include "os.h"
 
 enum { FIRST = 192 << 10, CHUNK = 512 << 10, SIZES = 16 };
@@ -49,6 +50,7 @@ static bool more(size_t size)
         first_chunk.end = hkm_meta_first + FIRST;
         first_chunk.bump = hkm_meta_first;
         chunk = &first_chunk;
+        hkm_memcheck_hide(hkm_meta_first, FIRST);
         return true;
     }
     /* A chunk is up to two mappings more, so chunks grow with what there is: their number stays logarithmic. */
@@ -61,6 +63,7 @@ static bool more(size_t size)
         return false;
     hkm_meta_note(bytes);
     chunks += bytes;
+    hkm_memcheck_hide(p, bytes);
     struct chunk *c = (struct chunk *)(void *)p;
     c->bump = (char *)(c + 1);
     c->end = p + bytes;

@@ -8,6 +8,7 @@
  * page of the page table do for both in a small process.
  */
 #include "registry.h"
+#include "memcheck.h"
 #include "meta.h"
 #include "os.h"
 
@@ -75,6 +76,8 @@ static bool lay_out(struct hkm_range *r, size_t slots)
     r->tags = (struct hkm_tag **)(void *)r->slabs;
     r->far = (struct hkm_map *)(void *)(hole + slab_bytes + tag_bytes);
     hkm_store((hkm_word *)&r->base, hkm_round_up((uintptr_t)hole + tables + GAP, ALIGN));
+    if (r == &hkm_range && !r->limit)
+        hkm_memcheck_hide(r, sizeof *r);
     r->limit = slots;
     r->plain = 0;
     r->tags_mapped = r->slabs_mapped = r->maps_mapped = 0;
@@ -142,6 +145,7 @@ static enum hkm_mapped extend(char *start, size_t *mapped, size_t need, size_t w
     }
     if (result == HKM_MAPPED) {
         hkm_meta_note(want - *mapped);
+        hkm_memcheck_hide(down ? start - want : start + *mapped, want - *mapped);
         *mapped = want;
     }
     return result;
@@ -159,6 +163,7 @@ enum hkm_mapped hkm_registry_describe(struct hkm_range *r, size_t slots)
     if (!r->tags_mapped && !r->slabs_mapped && /* both at once */
         hkm_os_map_at(r->slabs - slab_want, slab_want + tag_want) == HKM_MAPPED) {
         hkm_meta_note(slab_want + tag_want);
+        hkm_memcheck_hide(r->slabs - slab_want, slab_want + tag_want);
         r->slabs_mapped = slab_want;
         r->tags_mapped = tag_want;
     }

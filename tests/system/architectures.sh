@@ -94,7 +94,8 @@ build_check() { # HOST
     (
         set -e
         cd "$folder/$1.check"
-        "$folder"/check-*/configure --quiet --host="$1" --prefix="$root" --disable-shared --disable-subunit \
+        configure=$(compgen -G "$folder/check-*/configure")
+        "$configure" --quiet --host="$1" --prefix="$root" --disable-shared --disable-subunit \
             --disable-timeout-tests --disable-build-docs
         make -s -j"$(nproc)" -C lib
         make -s -j"$(nproc)" -C src install

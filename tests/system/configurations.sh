@@ -19,6 +19,7 @@ rows=(
     "stats: --enable-stats"
     "debug: --enable-debug"
     "hardened: --enable-hardened"
+    "valgrind: --enable-valgrind"
     "all: --enable-stats --enable-debug --enable-hardened --with-superslab-size=64K"
     "clang: CC=clang"
     "clang-O0: CC=clang CFLAGS=-O0"
