@@ -183,7 +183,7 @@ static uintptr_t fresh_slab(size_t size)
 /* A block of a slab in use that was never handed out. */
 static void never_handed_out(void)
 {
-    uintptr_t slot = fresh_slab(1024);
+    uintptr_t slot = fresh_slab(1024 - red_zone());
     free(announce(hide((void *)(slot + (uintptr_t)1024 * 62))));
     malloc_trim(0);
 }
@@ -191,7 +191,7 @@ static void never_handed_out(void)
 /* Past the last block of a slab: 48 * 1365 = 65520, 16 bytes before the slot's end. */
 static void after_last_block(void)
 {
-    uintptr_t slot = fresh_slab(48);
+    uintptr_t slot = fresh_slab(48 - red_zone());
     free(announce(hide((void *)(slot + 65520))));
     malloc_trim(0);
 }

@@ -112,6 +112,16 @@ static UNUSED_OK void cut_emulator(char *text)
         *own = 0;
 }
 
+/* Bytes by which blocks are larger than they say: where the library was configured with --enable-valgrind, all that a block
+ * has beyond what was asked for is a red zone. */
+static UNUSED_OK size_t red_zone(void)
+{
+    void *p = malloc(100);
+    size_t usable = malloc_usable_size(p);
+    free(p);
+    return usable == 100 ? 32 : 0;
+}
+
 /* Whether malloc is the shared library's. */
 static UNUSED_OK bool in_library(void)
 {
