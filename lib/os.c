@@ -319,11 +319,6 @@ static int kept_fd;   /* a second descriptor of it, -1: none was to be had */
 static uint32_t kept_major, kept_minor;
 static uint64_t kept_inode;
 
-static bool look(int fd, struct statx *x)
-{
-    return syscall(SYS_statx, fd, "", AT_EMPTY_PATH, STATX_INO, x) == 0;
-}
-
 void hkm_os_stderr_keep(void)
 {
     /* High up, so that the numbers that the program gets are those that it would get without us; below the limit of
@@ -332,7 +327,7 @@ void hkm_os_stderr_keep(void)
     struct statx x;
     int saved = errno;
     if (hkm_cas(&kept, KEPT_NOT, KEPT_BUSY)) {
-        bool good = look(2, &x);
+        bool good = look(2, "", AT_EMPTY_PATH, &x);
         if (good) {
             kept_major = x.stx_dev_major;
             kept_minor = x.stx_dev_minor;
@@ -354,7 +349,7 @@ int hkm_os_stderr_kept(void)
     const int numbers[] = { 2, kept_fd };
     for (unsigned i = 0; i < 2 && found < 0; i++) {
         struct statx x;
-        if (look(numbers[i], &x) && x.stx_dev_major == kept_major && x.stx_dev_minor == kept_minor &&
+        if (look(numbers[i], "", AT_EMPTY_PATH, &x) && x.stx_dev_major == kept_major && x.stx_dev_minor == kept_minor &&
             x.stx_ino == kept_inode)
             found = numbers[i];
     }
