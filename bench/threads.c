@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * threads MODE NTHREADS ITER: what threads do to an allocator. One op is a malloc and its free.
+ * threads MODE NTHREADS ITER [PROFILE]: what threads do to an allocator. One op is a malloc and its free.
  *   larson   every line of work replaces random blocks of its slots; after a while its thread starts a successor, which
- *            inherits the blocks, and dies: a server whose threads come and go
+ *            inherits the blocks, and dies: a server whose threads come and go. PROFILE: sizes, as in profiles[]
  *   xmalloc  half of the threads allocate batches, the other half free them; a bounded ring lies between
  *   mstress  rounds of short threads with blocks of very mixed sizes, many kept, some swapped with other threads
  * Each block begins with its size and ends with its lowest byte; both are checked when it is freed.
  */
-#include "bench.h"
-#include <pthread.h>
+#include "work.h"
 #include <semaphore.h>
 
 #define GENERATIONS 20
@@ -18,33 +17,13 @@
 #define RING 32
 #define SHARED 512
 
+/* Of larson: sizes from..to, but one in 16 up to `rarely` where that is given. */
+static const struct profile { const char *name; size_t from, to, rarely; } profiles[] = {
+    {"small", 16, 512, 0}, {"tiny", 16, 128, 0}, {"mixed", 16, 1024, 16384}};
+
 static unsigned long nthreads, iter;
+static const struct profile *profile = profiles;
 static sem_t done;
-
-static void *get(size_t size)
-{
-    char *p = bench_need(malloc(size));
-    memcpy(p, &size, sizeof size);
-    p[size - 1] = (char)(size & 127);
-    return p;
-}
-
-static void put(void *p)
-{
-    size_t size;
-    if (!p)
-        return;
-    memcpy(&size, p, sizeof size);
-    if (((char *)p)[size - 1] != (char)(size & 127))
-        bench_die("a block was overwritten");
-    free(p);
-}
-
-static void start(pthread_t *t, void *(*run)(void *), void *arg)
-{
-    if (pthread_create(t, NULL, run, arg) != 0)
-        bench_die("cannot start a thread");
-}
 
 struct line { uint64_t rnd; int generation; void *slot[SLOTS]; };
 
@@ -52,15 +31,16 @@ static void *larson(void *arg)
 {
     struct line *l = arg;
     uint64_t rnd = l->rnd;                  /* a local: lines must not share a cache line through it */
+    struct profile f = *profile;
     for (unsigned long i = 0; i < iter / GENERATIONS; i++) {
         void **s = &l->slot[bench_between(&rnd, 0, SLOTS - 1)];
-        put(*s);
-        *s = get(bench_between(&rnd, 16, 512));
+        work_put(*s);
+        *s = work_get(bench_between(&rnd, f.from, f.rarely && bench_random(&rnd) % 16 == 0 ? f.rarely : f.to));
     }
     l->rnd = rnd;
     if (++l->generation < GENERATIONS) {
         pthread_t next;
-        start(&next, larson, l);
+        work_start(&next, larson, l);
         pthread_detach(next);
     } else
         sem_post(&done);
@@ -73,7 +53,7 @@ static void run_larson(void)
     pthread_t t;
     for (unsigned long i = 0; i < nthreads; i++) {
         l[i].rnd = i;
-        start(&t, larson, &l[i]);
+        work_start(&t, larson, &l[i]);
         pthread_detach(t);
     }
     for (unsigned long i = 0; i < nthreads; i++)
@@ -81,7 +61,7 @@ static void run_larson(void)
             ;
     for (unsigned long i = 0; i < nthreads; i++)
         for (int j = 0; j < SLOTS; j++)
-            put(l[i].slot[j]);
+            work_put(l[i].slot[j]);
 }
 
 struct batch { void *p[BATCH]; };
@@ -115,7 +95,7 @@ static void *producer(void *arg)
     for (unsigned long i = 0; i < iter / BATCH; i++) {
         struct batch *b = bench_need(malloc(sizeof *b));
         for (int j = 0; j < BATCH; j++)
-            b->p[j] = get(bench_between(&rnd, 16, 256));
+            b->p[j] = work_get(bench_between(&rnd, 16, 256));
         ring_put(b);
     }
     return NULL;
@@ -126,7 +106,7 @@ static void *consumer(void *unused)
     (void)unused;
     for (struct batch *b; (b = ring_get()) != NULL; free(b))       /* NULL is the end of the day */
         for (int j = 0; j < BATCH; j++)
-            put(b->p[j]);
+            work_put(b->p[j]);
     return NULL;
 }
 
@@ -135,8 +115,8 @@ static void run_xmalloc(void)
     unsigned long pairs = (nthreads + 1) / 2;
     pthread_t *t = bench_map(2 * pairs * sizeof *t);
     for (unsigned long i = 0; i < pairs; i++) {
-        start(&t[i], producer, (void *)(uintptr_t)(i + 1));
-        start(&t[pairs + i], consumer, NULL);
+        work_start(&t[i], producer, (void *)(uintptr_t)(i + 1));
+        work_start(&t[pairs + i], consumer, NULL);
     }
     for (unsigned long i = 0; i < pairs; i++)
         pthread_join(t[i], NULL);
@@ -160,7 +140,7 @@ static void *mstress(void *arg)
     uint64_t rnd = (uintptr_t)arg;
     void *keep[SLOTS / 4] = {NULL};
     for (unsigned long i = 0; i < iter / GENERATIONS; i++) {
-        void *p = get(stress_size(&rnd));
+        void *p = work_get(stress_size(&rnd));
         uint32_t r = bench_random(&rnd) % 10;
         if (r < 4) {                        /* dies at once */
         } else if (r < 8) {                 /* kept for a while */
@@ -169,10 +149,10 @@ static void *mstress(void *arg)
             p = old;
         } else                              /* goes to another thread */
             p = __atomic_exchange_n(&shared[bench_between(&rnd, 0, SHARED - 1)], p, __ATOMIC_ACQ_REL);
-        put(p);
+        work_put(p);
     }
     for (int i = 0; i < SLOTS / 4; i++)
-        put(keep[i]);
+        work_put(keep[i]);
     return NULL;
 }
 
@@ -181,12 +161,12 @@ static void run_mstress(void)
     pthread_t *t = bench_map(nthreads * sizeof *t);
     for (int round = 0; round < GENERATIONS; round++) {
         for (unsigned long i = 0; i < nthreads; i++)
-            start(&t[i], mstress, (void *)(uintptr_t)((unsigned long)round * nthreads + i));
+            work_start(&t[i], mstress, (void *)(uintptr_t)((unsigned long)round * nthreads + i));
         for (unsigned long i = 0; i < nthreads; i++)
             pthread_join(t[i], NULL);
     }
     for (int i = 0; i < SHARED; i++)
-        put(shared[i]);
+        work_put(shared[i]);
 }
 
 int main(int argc, char **argv)
@@ -197,6 +177,14 @@ int main(int argc, char **argv)
     nthreads = bench_arg(argc, argv, 2, 2);
     iter = bench_arg(argc, argv, 3, 2000000);
     sem_init(&done, 0, 0);
+    if (argc > 4) {
+        profile = NULL;
+        for (size_t i = 0; i < sizeof profiles / sizeof *profiles; i++)
+            if (strcmp(argv[4], profiles[i].name) == 0)
+                profile = &profiles[i];
+        if (!profile)
+            bench_die("PROFILE is one of small, tiny, mixed");
+    }
     for (size_t i = 0; argc > 1 && nthreads && i < sizeof modes / sizeof *modes; i++)
         if (strcmp(argv[1], modes[i].name) == 0) {
             unsigned long workers = i == 1 ? (nthreads + 1) / 2 : nthreads, unit = i == 1 ? BATCH : GENERATIONS;
@@ -209,5 +197,5 @@ int main(int argc, char **argv)
             bench_report(name, (uint64_t)workers * (iter / unit * unit), t);
             return 0;
         }
-    bench_die("usage: threads larson|xmalloc|mstress [NTHREADS [ITER]]");
+    bench_die("usage: threads larson|xmalloc|mstress [NTHREADS [ITER [small|tiny|mixed]]]");
 }
