@@ -68,13 +68,16 @@ struct batch { void *p[BATCH]; };
 static struct { pthread_mutex_t lock; pthread_cond_t room, work; unsigned head, tail; struct batch *b[RING]; } ring = {
     PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, {NULL}};
 
+/* Who had to wait goes on only when the ring is half empty, or half full: else two threads of unequal speed would put each
+ * other to sleep and wake each other at every batch, and the kernel would be measured. */
 static void ring_put(struct batch *b)
 {
     pthread_mutex_lock(&ring.lock);
     while (ring.head - ring.tail == RING)
         pthread_cond_wait(&ring.room, &ring.lock);
     ring.b[ring.head++ % RING] = b;
-    pthread_cond_signal(&ring.work);
+    if (!b || ring.head - ring.tail == RING / 2)
+        pthread_cond_broadcast(&ring.work);
     pthread_mutex_unlock(&ring.lock);
 }
 
@@ -84,7 +87,8 @@ static struct batch *ring_get(void)
     while (ring.head == ring.tail)
         pthread_cond_wait(&ring.work, &ring.lock);
     struct batch *b = ring.b[ring.tail++ % RING];
-    pthread_cond_signal(&ring.room);
+    if (ring.head - ring.tail == RING / 2)
+        pthread_cond_broadcast(&ring.room);
     pthread_mutex_unlock(&ring.lock);
     return b;
 }
