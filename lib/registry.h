@@ -36,26 +36,29 @@ struct hkm_tag {
     uint8_t cls;     /* const */
 };
 
-/* The record of a slot: 128 bytes, so that its address is a shift away. */
+/* The record of a slot: 128 bytes, so that its address is a shift away.  Its first cache line is read by every thread that
+ * frees a block here and does not change while the slot is a slab; what changes with each refill, flush and post is in the
+ * second. */
 struct hkm_slab {
-    struct hkm_slab *next, *prev; /* owner's lock: the list of tiny.c that it is on */
     hkm_word owner;               /* atomic; the heap, 0 for none; changes away from a heap only under that heap's lock */
-    hkm_word pending;             /* atomic: marked from a remote free until the drainer comes, see heap.c */
-    hkm_word inbox_next;          /* atomic: link in the owner's inbox */
     hkm_word *free;               /* owner's lock: bitmap of free blocks, then the bitmap of remotely freed ones */
     char *start;                  /* const while the slot is taken */
     struct hkm_range *range;      /* const while the slot is taken */
-    uint32_t size, magic;         /* const while it is a slab, as all below down to words */
+    uint32_t size, magic;         /* const while it is a slab, as all below down to cls */
     uint16_t blocks, words;
     uint8_t cls;
+    uint32_t run;                 /* of a run: its slots */
+    size_t bytes;                 /* of a run: usable bytes */
+
+    struct hkm_slab *next HKM_ALIGNED(64), *prev; /* owner's lock: the list of tiny.c that it is on */
+    hkm_word pending;             /* atomic: marked from a remote free until the drainer comes, see heap.c */
+    hkm_word inbox_next;          /* atomic: link in the owner's inbox */
     uint8_t listed;               /* owner's lock: on which list; of a run: whether it is cached */
     uint16_t nfree;               /* owner's lock: bits set in free */
     uint16_t hint;                /* owner's lock: no bit is set in a word below this one */
     /* Holder of the slot: a bit per page.  Set: the page is zero, apart from bytes of blocks that are out or cached; of
      * blocks smaller than a page, none was out since. */
     uint16_t zero;
-    uint32_t run;                 /* of a run: its slots */
-    size_t bytes;                 /* of a run: usable bytes */
     const void *site;             /* of a run: who asked for it */
     hkm_word refused;             /* holder of the slot: the kernel would not purge it; see superslab.c */
 };
@@ -73,13 +76,15 @@ struct hkm_range {
     hkm_word used;           /* slots in use or stepped over; grows, under the pool lock, by release */
     struct hkm_tag **tags;   /* atomic pointers; of slots below used never NULL */
     char *slabs;             /* where the tags begin: slab records lie below, in descending order */
-    struct hkm_map near[HKM_NEAR]; /* bitmaps of free slots, see superslab.h; the first words are here, so that */
-    struct hkm_map *far;           /* a small process has no page more; the others there, from word HKM_NEAR on */
-    struct hkm_map hint;           /* of each bitmap: no bit is set in a word below this one */
     size_t limit;            /* slots that the area has room for */
     size_t plain;            /* pool lock: slots at the low end that may still become huge pages, see superslab.c */
     size_t tags_mapped, slabs_mapped, maps_mapped; /* pool lock: bytes of the tables that are mapped */
     struct hkm_range *next;  /* atomic, by release */
+    struct hkm_map *far;     /* see below */
+    /* Bitmaps of free slots, see superslab.h: the first words are here, so that a small process has no page more, but not in
+     * the cache line above, which each malloc and free reads; the others are in `far`, from word HKM_NEAR on. */
+    struct hkm_map near[HKM_NEAR] HKM_ALIGNED(64);
+    struct hkm_map hint;           /* of each bitmap: no bit is set in a word below this one */
 };
 extern struct hkm_range hkm_range HKM_HIDDEN; /* the first one */
 
