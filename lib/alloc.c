@@ -367,7 +367,8 @@ static void give_run(struct hkm_slab *s)
         hkm_mid_free(s);
 }
 
-static void give(void *p)
+/* Not inline, so that the usual ways in hkm_free_other save no registers. */
+static __attribute__((noinline)) void give(void *p)
 {
     size_t slot;
     const struct hkm_range *r = hkm_registry_find(p, &slot);
@@ -411,13 +412,25 @@ void hkm_free_slow(void *p)
         give(p);
 }
 
+/* A run, or another thread's block.  Everything that may be wrong or different goes the long way.  Of the slab's record only
+ * what does not change while the slab has blocks is read. */
 void hkm_free_other(void *p, struct hkm_tag *t)
 {
-    if (likely(t == &hkm_tag_run)) {
-        struct hkm_slab *s = hkm_slab_of(&hkm_range, p);
-        struct hkm_front *front = hkm_thread_front(); /* the empty one allows no run */
+    struct hkm_slab *s = hkm_slab_of(&hkm_range, p);
+    struct hkm_front *front = hkm_thread_front(); /* the empty one allows no run */
+    struct hkm_heap *h = (struct hkm_heap *)front;
+    if (t->kind == HKM_KIND_SLAB) {
+        uint64_t product = (uint64_t)(uint16_t)(uintptr_t)p * s->magic; /* its halves: see class.h */
+        if (likely(hkm_tls.heap) && likely(hkm_load(&s->owner) != (size_t)h) && likely((uint32_t)product <= 0xffff) &&
+            likely(product >> 32 < s->blocks)) {
+            if (HKM_STATS)
+                hkm_count(&h->count.frees, 1);
+            hkm_heap_free_remote(h, s, (unsigned)(product >> 32));
+            return;
+        }
+    } else if (likely(t == &hkm_tag_run)) {
         if (likely(p == s->start) && likely(!s->listed) && likely(hkm_mid_push(&front->runs, s))) {
-            hkm_count(&((struct hkm_heap *)front)->count.large_frees, 1);
+            hkm_count(&h->count.large_frees, 1);
             return;
         }
     }

@@ -57,7 +57,7 @@ static void enlist(struct hkm_heap *h)
 
 struct hkm_heap *hkm_heap_new(void)
 {
-    struct hkm_heap *h = hkm_meta_alloc(HKM_HEAP_SIZE, 64);
+    struct hkm_heap *h = hkm_meta_alloc(HKM_HEAP_SIZE + sizeof(struct hkm_remote), 64);
     if (!h)
         return NULL;
     for (unsigned i = 0; i < HKM_AT; i++)
@@ -423,35 +423,51 @@ void hkm_heap_drain(struct hkm_heap *h)
     hkm_unlock(&h->lock);
 }
 
-void hkm_heap_flush_remote(struct hkm_heap *h)
+static struct hkm_slab *slab_of(const struct hkm_remote *r, unsigned place)
 {
-    unsigned n = h->nremote;
-    struct hkm_slab *s = NULL;
-    h->nremote = 0;
-    h->remote_bytes = 0;
-    for (unsigned i = 0; i < n; i++) {
-        struct hkm_slab *t = hkm_registry_slab(h->remote[i]);
-        if (s && t != s)
-            hkm_heap_post(s);
-        s = t;
-        hkm_slab_remote(s, h->remote[i]);
-    }
-    if (s)
-        hkm_heap_post(s);
+    return (struct hkm_slab *)(r->place[place].key & ~(((uintptr_t)1 << HKM_SLAB_SHIFT) - 1));
 }
 
-void hkm_heap_free_remote(struct hkm_heap *h, void *block, struct hkm_slab *s)
+/* The order of the places 1..n in which those of one slab are together, but for slabs of one group: they may alternate, which
+ * costs a post. */
+static void group_by_slab(uint8_t *order, const struct hkm_remote *r, unsigned n)
 {
-    /* While it is in the buffer, nobody can have been given it again. */
-    if (unlikely(h->nremote && h->remote[h->nremote - 1] == block))
-        hkm_os_bad_pointer("free", "double free", block);
-    hkm_count(&h->count.remote_frees, 1);
-    h->remote[h->nremote] = block;
-    hkm_in_order(); /* a fork's child believes the count */
-    h->nremote++;
-    h->remote_bytes += s->size;
-    if (h->nremote == HKM_REMOTE || h->remote_bytes >= HKM_REMOTE_BYTES)
-        hkm_heap_flush_remote(h);
+    enum { GROUPS = 64 };
+    uint16_t at[GROUPS + 1] = { 0 };
+    for (unsigned i = 1; i <= n; i++)
+        at[(r->place[i].key >> HKM_SLAB_SHIFT) % GROUPS + 1]++;
+    for (unsigned g = 1; g < GROUPS; g++)
+        at[g] = (uint16_t)(at[g] + at[g - 1]);
+    for (unsigned i = 1; i <= n; i++)
+        order[at[(r->place[i].key >> HKM_SLAB_SHIFT) % GROUPS]++] = (uint8_t)i;
+}
+
+void hkm_heap_flush_remote(struct hkm_heap *h)
+{
+    struct hkm_remote *r = hkm_heap_remote(h);
+    uint8_t order[HKM_REMOTE];
+    unsigned n = h->nremote;
+    if (!n)
+        return;
+    /* In this order: a fork's child finds the whole buffer, of which nothing has been handed over, or nothing and no hint at
+     * it. */
+    memset(r->last, 0, sizeof r->last);
+    h->remote_bytes = 0;
+    hkm_in_order();
+    h->nremote = 0;
+    hkm_in_order();
+    group_by_slab(order, r, n);
+    for (unsigned i = 0; i < n; i++) {
+        struct hkm_slab *s = slab_of(r, order[i]);
+        hkm_slab_remote_word(s, (unsigned)(r->place[order[i]].key - (uintptr_t)s), r->place[order[i]].bits);
+        if (i + 1 == n || slab_of(r, order[i + 1]) != s)
+            hkm_heap_post(s);
+    }
+}
+
+void hkm_heap_remote_twice(struct hkm_slab *s, unsigned index)
+{
+    hkm_os_bad_pointer("free", "double free", s->start + (size_t)index * s->size);
 }
 
 /* ---- refill and flush ------------------------------------------------------------------------------------------- */

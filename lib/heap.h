@@ -37,8 +37,10 @@ struct hkm_bin {
 
 enum {
     HKM_AT = HKM_TINY_MAX / 16 + 1,
-    HKM_REMOTE = 64,           /* places of the remote buffer */
-    HKM_REMOTE_BYTES = 65536,  /* and the bytes that it may hold up */
+    HKM_REMOTE = 255,          /* places of the remote buffer, which a byte can tell, */
+    HKM_REMOTE_BYTES = 65536,  /* and the bytes that it may hold up, */
+    HKM_REMOTE_LEAST = 64,     /* where smaller blocks count as much as this */
+    HKM_REMOTE_HASH = 256,     /* a power of two */
     HKM_SPARES = 4,
     HKM_CAPS = 4,              /* sizes of bins that are outgrown, see heap.c */
     HKM_HEAP_SIZE = 128 << 10,
@@ -50,6 +52,18 @@ struct hkm_front {
     struct hkm_runs runs;       /* owner */
 };
 
+/* The remote buffer.  It lies behind the heap, so that a thread without remote frees does not touch a page for it.  A place
+ * is for blocks of one slab, those of one word of its bitmap. */
+struct hkm_remote {
+    uint8_t last[HKM_REMOTE_HASH]; /* owner: by hash of the key, its newest place; 0: none */
+    struct {
+        uintptr_t key; /* the slab's address + the word: a record is aligned to 128 bytes, and there are no more words */
+        size_t bits;
+    } place[HKM_REMOTE + 1]; /* owner: from 1 on; the first stays empty */
+};
+_Static_assert(HKM_SLOT_SIZE / 16 / HKM_WORD_BITS <= 1 << HKM_SLAB_SHIFT, "a key has room for the word");
+_Static_assert(HKM_REMOTE <= UINT8_MAX, "a byte tells a place");
+
 struct hkm_heap {
     struct hkm_front front;
     hkm_word thread;           /* atomic: the thread that owns the cache side; 0: parked, or the late heap */
@@ -60,9 +74,8 @@ struct hkm_heap {
     unsigned nspare;           /* lock */
     bool torn;                 /* lock: a fork left the lock held; the cache may be in the middle of a change.  Cleared by
                                   whoever is given the cache side */
-    unsigned nremote;          /* owner */
-    size_t remote_bytes;       /* owner */
-    void *remote[HKM_REMOTE];  /* owner */
+    unsigned nremote;          /* owner: places of the remote buffer in use */
+    size_t remote_bytes;       /* owner: of the blocks in it */
     struct hkm_heap *next;     /* const once listed: all heaps */
     struct hkm_heap *link;     /* threads lock: the list of thread.c that it is on */
     hkm_word state;            /* threads lock; see thread.c */
@@ -102,12 +115,48 @@ size_t hkm_heap_release_runs(struct hkm_heap *h); /* slots */
 
 /* The push that just came left no room in this cache. */
 void hkm_heap_full(struct hkm_bin *b);
-/* A block of another heap: into the remote buffer, and from there in batches. */
-void hkm_heap_free_remote(struct hkm_heap *h, void *block, struct hkm_slab *s);
 void hkm_heap_post(struct hkm_slab *s); /* tells the slab's owner that blocks were freed */
 /* Empties the cache side, all of it; the slabs that become empty go back to the Shared Pool. */
 void hkm_heap_flush(struct hkm_heap *h);
 void hkm_heap_flush_remote(struct hkm_heap *h);
+void hkm_heap_remote_twice(struct hkm_slab *s, unsigned index) HKM_COLD __attribute__((noreturn));
+
+HKM_INLINE struct hkm_remote *hkm_heap_remote(struct hkm_heap *h)
+{
+    return (struct hkm_remote *)(void *)((char *)h + HKM_HEAP_SIZE);
+}
+
+/* A block of another heap, by its index in the slab: into the remote buffer, and from there in batches.  The slab's bitmap is
+ * shared with its owner, so blocks of one word are brought together before it is touched. */
+HKM_INLINE void hkm_heap_free_remote(struct hkm_heap *h, struct hkm_slab *s, unsigned index)
+{
+    struct hkm_remote *r = hkm_heap_remote(h);
+    unsigned word = index / HKM_WORD_BITS, n;
+    uintptr_t key = (uintptr_t)s + word;
+    size_t bit = (size_t)1 << index % HKM_WORD_BITS;
+    uint8_t *last = &r->last[(((uintptr_t)s >> HKM_SLAB_SHIFT) * 8 + word) % HKM_REMOTE_HASH];
+    hkm_count(&h->count.remote_frees, 1);
+    h->remote_bytes += s->size > HKM_REMOTE_LEAST ? s->size : HKM_REMOTE_LEAST;
+    n = *last;
+    if (likely(r->place[n].key == key)) {
+        /* While it is in the buffer, nobody can have been given it again. */
+        if (unlikely(r->place[n].bits & bit))
+            hkm_heap_remote_twice(s, index);
+        r->place[n].bits |= bit;
+    } else {
+        n = h->nremote + 1;
+        r->place[n].key = key;
+        r->place[n].bits = bit;
+        hkm_in_order(); /* a fork's child believes the count */
+        h->nremote = n;
+        hkm_in_order();
+        *last = (uint8_t)n;
+        if (unlikely(n == HKM_REMOTE))
+            hkm_heap_flush_remote(h);
+    }
+    if (unlikely(h->remote_bytes >= HKM_REMOTE_BYTES))
+        hkm_heap_flush_remote(h);
+}
 /* Any thread. */
 void hkm_heap_drain(struct hkm_heap *h);   /* collects the inbox */
 size_t hkm_heap_purge(struct hkm_heap *h); /* spare slots to the pool, free pages of slabs to the kernel; bytes */

@@ -165,18 +165,26 @@ unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n)
     return i;
 }
 
+void hkm_slab_remote_word(struct hkm_slab *s, unsigned word, size_t bits)
+{
+    /* The slab may have lost all its blocks, these too, since the program freed one the second time. */
+    if (unlikely(!s->free || word * BITS + hkm_high_bit(bits) >= s->blocks))
+        hkm_os_bad_pointer("free", "double free", s->start + ((size_t)word * BITS + hkm_low_bit(bits)) * s->size);
+    /* A full barrier: what the program did to the blocks comes before their being free. */
+    size_t before = hkm_fetch_or(&remote_bits(s)[word], bits);
+    if (unlikely(before & bits))
+        double_free(s, word, before & bits);
+}
+
 void hkm_slab_remote(struct hkm_slab *s, void *block)
 {
-    /* The slab may have lost all its blocks, this one too, since the program freed this one the second time. */
+    /* As above. */
     if (unlikely(!s->free || !hkm_class_starts(s->magic, (uintptr_t)block)))
         hkm_os_bad_pointer("free", "double free", block);
     unsigned x = index_of(s, block);
     if (unlikely(x >= s->blocks))
         hkm_os_bad_pointer("free", "invalid pointer", block);
-    size_t bit = (size_t)1 << x % BITS;
-    /* A full barrier: what the program did to the block comes before its being free. */
-    if (unlikely(hkm_fetch_or(&remote_bits(s)[x / BITS], bit) & bit))
-        double_free(s, x / BITS, bit);
+    hkm_slab_remote_word(s, x / BITS, (size_t)1 << x % BITS);
 }
 
 unsigned hkm_slab_collect(struct hkm_slab *s)

@@ -6,7 +6,7 @@
  * A block is in one of these states: handed out or cached (no bit), free (a bit in `free`), freed by another thread and
  * not yet collected (a bit in the remote bitmap).  Nothing is ever read from or written to the block itself.
  *
- * All functions but hkm_slab_remote and those of the hardened mode want the owner's lock (or a slab that nobody else
+ * All functions but hkm_slab_remote.. and those of the hardened mode want the owner's lock (or a slab that nobody else
  * knows yet).
  */
 #ifndef HKM_SLAB_H
@@ -24,7 +24,9 @@ void hkm_slab_close(struct hkm_slab *s);              /* all its blocks are free
 unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want);
 /* Gives back the blocks at the head of the array that belong to this slab; returns how many.  Aborts on a double free. */
 unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n);
-/* Any thread: marks a block as freed remotely.  Aborts on a double free. */
+/* Any thread: marks blocks as freed remotely, those whose bits are set in a word of the bitmap, or one.  Aborts on a double
+ * free. */
+void hkm_slab_remote_word(struct hkm_slab *s, unsigned word, size_t bits);
 void hkm_slab_remote(struct hkm_slab *s, void *block);
 /* Makes the remotely freed blocks free; returns how many. */
 unsigned hkm_slab_collect(struct hkm_slab *s);

@@ -370,7 +370,7 @@ void hkm_thread_free_remote(void *block, struct hkm_slab *s)
     /* A thread that only frees gets a heap too: for the buffer that is in it. */
     struct hkm_heap *h = hkm_thread_keep();
     if (likely(h != NULL)) {
-        hkm_heap_free_remote(h, block, s);
+        hkm_heap_free_remote(h, s, hkm_class_index(s->magic, (uint16_t)(uintptr_t)block));
     } else { /* past the library's destructor, or out of memory: straight to the owner */
         hkm_slab_remote(s, block);
         hkm_heap_post(s);

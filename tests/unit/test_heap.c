@@ -42,7 +42,7 @@ static void give(struct hkm_heap *h, void *p)
 {
     struct hkm_slab *s = hkm_registry_slab(p);
     if (hkm_load(&s->owner) != (size_t)h) {
-        hkm_heap_free_remote(h, p, s);
+        hkm_heap_free_remote(h, s, hkm_class_index(s->magic, (uint16_t)(uintptr_t)p));
         return;
     }
     struct hkm_bin *b = h->bin[s->cls];
@@ -319,18 +319,20 @@ END_TEST
 
 START_TEST(remote_frees_come_in_batches)
 {
+    enum { N = HKM_REMOTE_BYTES / HKM_REMOTE_LEAST };
     start();
     struct hkm_heap *h = new_heap(), *other = new_heap();
-    void *p[HKM_REMOTE];
-    for (unsigned i = 0; i < HKM_REMOTE; i++)
+    static void *p[N];
+    for (unsigned i = 0; i < N; i++)
         p[i] = take(h, 0);
     struct hkm_slab *s = hkm_registry_slab(p[0]);
+    expect(hkm_registry_slab(p[N - 1]) == s);
     unsigned before = s->nfree;
-    for (unsigned i = 0; i < HKM_REMOTE - 1; i++)
+    for (unsigned i = 0; i < N - 1; i++)
         give(other, p[i]);
-    ck_assert_uint_eq(other->nremote, HKM_REMOTE - 1);
+    ck_assert_uint_eq(other->nremote, N / HKM_WORD_BITS); /* a place for each word of the bitmap, not for each block */
     ck_assert_uint_eq(hkm_load(&h->inbox), 0);
-    give(other, p[HKM_REMOTE - 1]);
+    give(other, p[N - 1]);
     ck_assert_uint_eq(other->nremote, 0);
     ck_assert_uint_eq(other->remote_bytes, 0);
     ck_assert_uint_eq(hkm_load(&h->inbox), (size_t)s);
@@ -339,9 +341,40 @@ START_TEST(remote_frees_come_in_batches)
     hkm_heap_drain(h);
     ck_assert_uint_eq(hkm_load(&h->inbox), 0);
     ck_assert_uint_eq(hkm_load(&s->pending), 0);
-    ck_assert_uint_eq(s->nfree, before + HKM_REMOTE);
-    ck_assert_uint_eq(hkm_load(&other->count.remote_frees), HKM_REMOTE);
+    ck_assert_uint_eq(s->nfree, before + N);
+    ck_assert_uint_eq(hkm_load(&other->count.remote_frees), N);
     ck_assert(hkm_heap_valid(h) && hkm_heap_valid(other));
+}
+END_TEST
+
+/* Blocks of many slabs, no two of one word: they fill the places, and all arrive. */
+START_TEST(remote_buffer_is_bounded_in_places)
+{
+    start();
+    struct hkm_heap *h = new_heap(), *other = new_heap();
+    unsigned n = HKM_REMOTE * HKM_WORD_BITS, used = 0;
+    void **p = malloc(n * sizeof *p);
+    uintptr_t was = 0;
+    for (unsigned i = 0; i < n; i++)
+        p[i] = take(h, 0);
+    for (unsigned i = 0; i < n; i++) {
+        uintptr_t word = (uintptr_t)p[i] / 16 / HKM_WORD_BITS;
+        if (word == was) /* the blocks come in ascending order */
+            continue;
+        was = word;
+        ck_assert_uint_eq(other->nremote, used % HKM_REMOTE);
+        give(other, p[i]);
+        p[i] = NULL;
+        used++;
+    }
+    ck_assert_uint_ge(used, HKM_REMOTE);
+    for (unsigned i = 0; i < n; i++)
+        if (p[i])
+            give(i % 2 ? other : h, p[i]); /* and now places are used again and again */
+    hkm_heap_flush(other);
+    hkm_heap_flush(h);
+    ck_assert_uint_eq(held_slots(), 0);
+    free(p);
 }
 END_TEST
 
@@ -368,12 +401,23 @@ START_TEST(remote_buffer_is_bounded_in_bytes)
 }
 END_TEST
 
+/* Found while the first free is still in the buffer, whatever came in between. */
+static void free_twice_in_one_batch(void *arg)
+{
+    struct hkm_heap **h = arg;
+    void *p = take(h[0], 5), *q = take(h[0], 5);
+    give(h[1], p);
+    give(h[1], q);
+    give(h[1], p);
+}
+
 static void free_twice_remotely(void *arg)
 {
     struct hkm_heap **h = arg;
     void *p = take(h[0], 5), *q = take(h[0], 5);
     give(h[1], p);
     give(h[1], q);
+    hkm_heap_flush_remote(h[1]);
     give(h[1], p);
     hkm_heap_flush_remote(h[1]);
     hkm_heap_drain(h[0]);
@@ -385,6 +429,7 @@ START_TEST(remote_double_free)
     struct hkm_heap *h[2] = { new_heap(), new_heap() };
     void *p = take(h[0], 5);
     give(h[0], p); /* it is the next one */
+    unit_aborts(free_twice_in_one_batch, h, "hakmem: free(): double free: %p\n", p);
     unit_aborts(free_twice_remotely, h, "hakmem: free(): double free: %p\n", p);
 }
 END_TEST
@@ -1044,7 +1089,7 @@ END_TEST
 
 UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reaches_its_most, all_caches_have_room,
           caches_share_a_budget, idle_caches_are_emptied, growth_keeps_what_is_cached, flush_gives_the_oldest, slabs_go_back_to_the_pool, remote_frees_come_in_batches,
-          remote_buffer_is_bounded_in_bytes, remote_double_free, late_posts_find_the_new_owner,
+          remote_buffer_is_bounded_in_bytes, remote_buffer_is_bounded_in_places, remote_double_free, late_posts_find_the_new_owner,
           posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
           purge_gives_free_pages_back, stats_add_up, random_work, blocks_wander_between_threads, bury,
           nothing_is_lost_in_rebuilding, post_that_a_fork_cut_off, remote_buffer_of_the_dead, rebuilding_sets_tags,
