@@ -417,20 +417,19 @@ void hkm_free_slow(void *p)
 void hkm_free_other(void *p, struct hkm_tag *t)
 {
     struct hkm_slab *s = hkm_slab_of(&hkm_range, p);
-    struct hkm_front *front = hkm_thread_front(); /* the empty one allows no run */
-    struct hkm_heap *h = (struct hkm_heap *)front;
-    if (t->kind == HKM_KIND_SLAB) {
+    struct hkm_heap *h = (struct hkm_heap *)hkm_thread_front(); /* perhaps the empty one, whose runs are none */
+    if (t == &hkm_tag_run) {
+        if (likely(p == s->start) && likely(!s->listed) && likely(hkm_mid_push(&h->front.runs, s))) {
+            hkm_count(&h->count.large_frees, 1);
+            return;
+        }
+    } else if (t->kind == HKM_KIND_SLAB) {
         uint64_t product = (uint64_t)(uint16_t)(uintptr_t)p * s->magic; /* its halves: see class.h */
         if (likely(hkm_tls.heap) && likely(hkm_load(&s->owner) != (size_t)h) && likely((uint32_t)product <= 0xffff) &&
             likely(product >> 32 < s->blocks)) {
             if (HKM_STATS)
                 hkm_count(&h->count.frees, 1);
             hkm_heap_free_remote(h, s, (unsigned)(product >> 32));
-            return;
-        }
-    } else if (likely(t == &hkm_tag_run)) {
-        if (likely(p == s->start) && likely(!s->listed) && likely(hkm_mid_push(&front->runs, s))) {
-            hkm_count(&h->count.large_frees, 1);
             return;
         }
     }
