@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -173,6 +174,13 @@ const char *hkm_os_getenv(const char *name)
             return *e + length + 1;
     return NULL;
 }
+size_t hkm_os_ms(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t); /* read from memory that the kernel shares, mostly without entering it */
+    return (size_t)t.tv_sec * 1000 + (size_t)t.tv_nsec / 1000000;
+}
+
 unsigned long hkm_os_pid(void) { return (unsigned long)syscall(SYS_getpid); }
 
 bool hkm_os_env_names(const char *name, const char *part)

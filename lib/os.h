@@ -63,6 +63,7 @@ HKM_INLINE uintptr_t hkm_os_thread(void)
 const char *hkm_os_getenv(const char *name);
 bool hkm_os_has_env(const char *prefix); /* any variable that begins so; also false while there is no environment */
 bool hkm_os_env_ready(void);
+size_t hkm_os_ms(void); /* of a clock that only goes forward, to some milliseconds; wraps around */
 unsigned long hkm_os_pid(void);
 bool hkm_os_env_names(const char *name, const char *part); /* `part` occurs in the variable's value */
 

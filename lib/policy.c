@@ -37,6 +37,20 @@ size_t hkm_policy_dirty_limit(size_t used)
     return floor > share ? floor : share;
 }
 
+/* Of a heap that swings by a third, or by 32 MiB, nothing is given back in each trough. */
+size_t hkm_policy_dirty_most(size_t used)
+{
+    size_t limit = hkm_policy_dirty_limit(used);
+    if (!hkm_policy_purge_ms() || limit == SIZE_MAX)
+        return limit;
+    size_t floor = bytes_of(hkm_load(&hkm_option.dirty_kb));
+    size_t most = floor > SIZE_MAX / 8 ? SIZE_MAX : floor * 8;
+    size_t share = limit > SIZE_MAX / 4 ? SIZE_MAX : used / 100 * hkm_load(&hkm_option.dirty_percent) * 4;
+    return most > share ? most : share;
+}
+
+size_t hkm_policy_purge_ms(void) { return hkm_load(&hkm_option.purge_ms); }
+
 size_t hkm_policy_cache_limit(size_t mapped)
 {
     size_t floor = bytes_of(hkm_load(&hkm_option.cache_kb)), part = mapped / 8;

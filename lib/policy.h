@@ -19,6 +19,10 @@ size_t hkm_policy_growth(size_t mapped, size_t need);
 /* Free dirty bytes that may stay, when `used` bytes are in use; SIZE_MAX when nothing is ever purged. */
 size_t hkm_policy_dirty_limit(size_t used);
 
+/* The same for as long as a moment, after which it is too much: hkm_policy_purge_ms. */
+size_t hkm_policy_dirty_most(size_t used);
+size_t hkm_policy_purge_ms(void);
+
 /* Bytes that the caches of all threads may hold together, when `mapped` are mapped. */
 size_t hkm_policy_cache_limit(size_t mapped);
 

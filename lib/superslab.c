@@ -162,6 +162,28 @@ static size_t too_dirty(size_t keep)
     return dirty > most ? dirty - most : 0;
 }
 
+/* Looks whether more is dirty than may be, and gives it back: at once what is beyond all measure, and after a while what
+ * is merely more than should stay, since a heap that swings soon takes it again. */
+static void keep_to_limits(size_t used)
+{
+    static hkm_word over; /* ms, not 0: since then more was dirty than the limit; 0: it is not */
+    size_t limit = hkm_policy_dirty_limit(used), most = hkm_policy_dirty_most(used);
+    if (!too_dirty(limit)) {
+        if (hkm_load(&over))
+            hkm_store(&over, 0);
+    } else if (too_dirty(most)) {
+        hkm_superslab_purge(most / 4 * 3);
+    } else {
+        size_t now = hkm_os_ms() | 1, since = hkm_load(&over);
+        if (!since) {
+            hkm_store(&over, now);
+        } else if (now - since >= hkm_policy_purge_ms()) {
+            hkm_store(&over, 0);
+            hkm_superslab_purge(limit / 4 * 3);
+        }
+    }
+}
+
 void hkm_superslab_give(struct hkm_slab *first, size_t count)
 {
     struct hkm_range *r = first->range;
@@ -169,11 +191,8 @@ void hkm_superslab_give(struct hkm_slab *first, size_t count)
     for (size_t i = 0; i < count; i++)
         hkm_tag_set(r, slot + i, &hkm_tag_none);
     size_t taken = hkm_add(&hkm_superslab_stats.taken, -count) - count;
-    if (set_free(r, slot, count)) {
-        size_t limit = hkm_policy_dirty_limit(taken << HKM_SLOT_SHIFT);
-        if (too_dirty(limit))
-            hkm_superslab_purge(limit / 4 * 3);
-    }
+    if (set_free(r, slot, count))
+        keep_to_limits(taken << HKM_SLOT_SHIFT);
 }
 
 /* Clears the bits of `count` slots from `slot` on, in both bitmaps; all or nothing. */

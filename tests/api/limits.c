@@ -168,6 +168,7 @@ static void test_errno_in_the_kernel(void)
     enum { COUNT = 300, SIZE = 300000 };
     static char *blocks[COUNT];
     hak_option_get("DIRTY_KB", &kept);
+    hak_option_set("PURGE_MS", 0);
     hak_option_set("DIRTY_KB", 0); /* every run that is freed is purged at once */
     for (int locked = 0; locked < 2; locked++) {
         for (int i = 0; i < COUNT; i++) {
@@ -193,6 +194,7 @@ static void test_errno_in_the_kernel(void)
         munlockall();
     }
     hak_option_set("DIRTY_KB", kept);
+    hak_option_set("PURGE_MS", 1000);
     for (int i = 0; i < 10; i++) { /* mappings of their own */
         char *p = malloc(40 * MIB);
         p[0] = 1;

@@ -63,6 +63,22 @@ START_TEST(dirty_limit)
 }
 END_TEST
 
+START_TEST(dirty_most)
+{
+    ck_assert_uint_eq(hkm_policy_dirty_most(0), 32 * MIB);
+    ck_assert_uint_eq(hkm_policy_dirty_most(400 * MIB), 192 * MIB);
+    for (size_t used = 0; used < 64 * GIB; used = used * 2 + 12345)
+        ck_assert_uint_ge(hkm_policy_dirty_most(used), hkm_policy_dirty_limit(used));
+    hkm_store(&hkm_option.purge_ms, 0); /* at once */
+    ck_assert_uint_eq(hkm_policy_dirty_most(400 * MIB), 48 * MIB);
+    hkm_store(&hkm_option.purge_ms, 1);
+    hkm_store(&hkm_option.dirty_kb, 1 << 30);
+    ck_assert_uint_ge(hkm_policy_dirty_most(0), hkm_policy_dirty_limit(0));
+    hkm_store(&hkm_option.disable_purge, 1);
+    ck_assert_uint_eq(hkm_policy_dirty_most(0), SIZE_MAX);
+}
+END_TEST
+
 START_TEST(cache_limit)
 {
     ck_assert_uint_eq(hkm_policy_cache_limit(0), 64 * MIB);
@@ -139,5 +155,5 @@ START_TEST(big)
 }
 END_TEST
 
-UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, cache_limit, caches_grow_to_their_most,
+UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, dirty_most, cache_limit, caches_grow_to_their_most,
           refill_and_flush, nursery, slots, big)

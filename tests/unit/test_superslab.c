@@ -371,6 +371,7 @@ START_TEST(refusals_do_not_repeat)
     ck_assert_uint_eq(hkm_load(&STATS->refused), 100);
     munlock(s->start, 100 * HKM_SLOT_SIZE);
     hkm_store(&hkm_option.disable_purge, 0);
+    hkm_store(&hkm_option.purge_ms, 0);
     hkm_store(&hkm_option.dirty_kb, 0);
     hkm_store(&hkm_option.dirty_percent, 0);
     for (int i = 0; i < 10; i++) {
@@ -417,6 +418,7 @@ START_TEST(giving_keeps_to_the_limit)
 {
     start();
     hkm_store(&hkm_option.disable_purge, 0);
+    hkm_store(&hkm_option.purge_ms, 0);
     hkm_store(&hkm_option.dirty_kb, 20 * HKM_SLOT_SIZE / KIB);
     hkm_store(&hkm_option.dirty_percent, 0);
     ck_assert(hkm_superslab_grow(200));
@@ -432,6 +434,35 @@ START_TEST(giving_keeps_to_the_limit)
     hkm_store(&hkm_option.dirty_kb, 0);
     give_dirty(s, 100);
     ck_assert_uint_eq(hkm_load(&STATS->dirty), 0);
+}
+END_TEST
+
+/* More than the limit may lie idle for a while, much more not even so long. */
+START_TEST(a_swing_is_not_purged)
+{
+    start();
+    hkm_store(&hkm_option.disable_purge, 0);
+    hkm_store(&hkm_option.purge_ms, 200);
+    hkm_store(&hkm_option.dirty_kb, 10 * HKM_SLOT_SIZE / KIB);
+    hkm_store(&hkm_option.dirty_percent, 0);
+    ck_assert(hkm_superslab_grow(200));
+    size_t began = hkm_os_ms();
+    for (int swing = 0; swing < 20; swing++)
+        give_dirty(hkm_superslab_run(70, 1), 70);
+    if (hkm_os_ms() - began < 150) /* a busy machine may have taken its time */
+        ck_assert_uint_eq(hkm_load(&STATS->purges), 0);
+    ck_assert_uint_le(hkm_load(&STATS->dirty), 80);
+    struct hkm_slab *s = hkm_superslab_run(1, 1);
+    give_dirty(s, 1);
+    usleep(250 * 1000);
+    give_dirty(hkm_superslab_run(1, 1), 1); /* the next to come here finds that it has been too much for too long */
+    ck_assert_uint_gt(hkm_load(&STATS->purges), 0);
+    ck_assert_uint_le(hkm_load(&STATS->dirty), 10);
+    size_t purges = hkm_load(&STATS->purges);
+    give_dirty(hkm_superslab_run(150, 1), 150); /* more than eight times the limit */
+    ck_assert_uint_gt(hkm_load(&STATS->purges), purges);
+    ck_assert_uint_le(hkm_load(&STATS->dirty), 80);
+    check_all();
 }
 END_TEST
 
@@ -620,5 +651,6 @@ END_TEST
 
 UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_fresh, given_twice, runs,
           runs_fill_the_first_gap, extension_is_all_or_nothing, extension_ends_with_the_range, purge_makes_fresh_slots,
-          purge_spares_what_is_held, purge_of_locked_memory_is_refused, refusals_do_not_repeat, purge_pages, giving_keeps_to_the_limit,
-          strangers_are_stepped_over, blocked_area_is_left, out_of_memory, threads_never_share_a_slot)
+          purge_spares_what_is_held, purge_of_locked_memory_is_refused, refusals_do_not_repeat, purge_pages,
+          giving_keeps_to_the_limit, a_swing_is_not_purged, strangers_are_stepped_over, blocked_area_is_left,
+          out_of_memory, threads_never_share_a_slot)
