@@ -43,12 +43,15 @@ static void lock_heap(struct hkm_heap *h)
 }
 
 static hkm_word all; /* the newest heap, linked by `next`; push only */
+static hkm_word heaps; /* how many */
 
+size_t hkm_heap_count(void) { return hkm_load(&heaps); }
 struct hkm_heap *hkm_heap_first(void) { return (struct hkm_heap *)hkm_load_acq(&all); }
 
 static void enlist(struct hkm_heap *h)
 {
     size_t head;
+    hkm_add(&heaps, 1);
     do {
         head = hkm_load(&all);
         h->next = (struct hkm_heap *)head;
@@ -308,6 +311,15 @@ static void release_spares(struct hkm_heap *h)
         hkm_shared_pool_release(h->spare[--h->nspare]);
 }
 
+/* In a heap that is not small, the pages of a new slab come all at once: that costs less than one by one, and they lie
+ * together, which a later fork and exit, going through them in order, are quicker for. */
+static void prefault(const struct hkm_slab *s)
+{
+    if (s->zero == hkm_pages_all() &&
+        hkm_policy_prefault(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT, hkm_load(&heaps)))
+        hkm_os_populate(s->start, HKM_SLOT_SIZE);
+}
+
 bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
 {
     struct hkm_slab *got[HKM_SPARES];
@@ -320,6 +332,7 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
         n = hkm_shared_pool_acquire(got, hkm_shared_pool_wish());
     if (!n)
         return false;
+    prefault(got[0]);
     lock_heap(h);
     while (n > 1) { /* a drain by another thread may have left spares in the meantime */
         if (h->nspare < HKM_SPARES)

@@ -99,6 +99,7 @@ _Static_assert(sizeof(struct hkm_bin) >= offsetof(struct hkm_bin, slots) + sizeo
 extern const struct hkm_front hkm_heap_empty HKM_HIDDEN;
 
 struct hkm_heap *hkm_heap_new(void); /* NULL: no memory */
+size_t hkm_heap_count(void);
 struct hkm_heap *hkm_heap_first(void); /* the newest of all heaps; the others by `next` */
 /* Gives the cache side to a thread, or to nobody (0). */
 void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread);

@@ -101,6 +101,15 @@ void hkm_os_unmap(void *addr, size_t size)
 
 bool hkm_os_purge(void *addr, size_t size) { return advise(addr, size, MADV_DONTNEED); }
 void hkm_os_no_huge(void *addr, size_t size) { (void)advise(addr, size, MADV_NOHUGEPAGE); }
+
+void hkm_os_populate(void *addr, size_t size)
+{
+    enum { POPULATE_WRITE = 23 }; /* since Linux 5.14 */
+    static hkm_word unknown;
+    if (!hkm_load(&unknown) && !advise(addr, size, POPULATE_WRITE))
+        hkm_store(&unknown, 1); /* or there is no memory for it: then it is not a time for more either */
+}
+
 bool hkm_os_wipe_on_fork(void *addr, size_t size) { return advise(addr, size, MADV_WIPEONFORK); }
 
 /* An advice that leaves memory as it is, but is refused in a way of its own where there is none. */

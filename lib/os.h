@@ -32,6 +32,7 @@ bool hkm_os_purge(void *addr, size_t size);        /* contents to zero, memory b
 void hkm_os_no_huge(void *addr, size_t size);      /* no transparent huge pages here */
 void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move); /* mremap; NULL when refused */
 bool hkm_os_mapped(const void *addr);              /* false: there is certainly nothing at this page */
+void hkm_os_populate(void *addr, size_t size); /* faults pages in, as far as the kernel can and will */
 bool hkm_os_wipe_on_fork(void *addr, size_t size); /* the child of a fork sees zeros there */
 
 /* Threads. */

@@ -74,6 +74,12 @@ bool hkm_policy_nursery(size_t size, unsigned taken)
     return taken < 1 || (taken < 16 && (taken + 1) * size <= 12288);
 }
 
+bool hkm_policy_prefault(size_t mapped, size_t heaps)
+{
+    /* Each class of each heap has a slab that is not used up: together they are to be an eighth of the heap at most. */
+    return !hkm_load(&hkm_option.disable_prefault) && mapped / 8 / (HKM_CLASSES * HKM_SLOT_SIZE) >= heaps + !heaps;
+}
+
 unsigned hkm_policy_slots(size_t mapped)
 {
     if (!hkm_load(&hkm_option.tiny_use_superslab) || mapped <= HKM_SUPERSLAB_SIZE)

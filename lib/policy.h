@@ -42,6 +42,9 @@ static inline unsigned hkm_policy_flush(unsigned cap) { return cap < 4 ? cap - 1
 /* The nursery serves one more block of that size, after `taken` ones; false: the class is to have a slab. */
 bool hkm_policy_nursery(size_t size, unsigned taken);
 
+/* Whether a slot that was never touched is faulted in whole when it becomes a slab. */
+bool hkm_policy_prefault(size_t mapped, size_t heaps);
+
 /* Slots that a thread takes from the Shared Pool at once. */
 unsigned hkm_policy_slots(size_t mapped);
 

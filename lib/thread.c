@@ -25,7 +25,6 @@ __thread struct hkm_tls hkm_tls __attribute__((tls_model("initial-exec"), visibi
 
 static struct hkm_lock threads_lock = HKM_LOCK_INIT(HKM_RANK_THREADS);
 static struct hkm_lock late_lock = HKM_LOCK_INIT(HKM_RANK_LATE);
-static hkm_word heaps;    /* how many */
 /* Under threads_lock, linked by `link`: the parked heaps, the last one parked on top; and the live ones, hashed by their
  * thread. */
 static struct hkm_heap *parked, *homes[HOMES];
@@ -37,7 +36,7 @@ static pthread_key_t key;
 static hkm_word key_made;  /* 0: no, 1: somebody is at it, 2: yes */
 static hkm_word watching;  /* the fork handler is registered */
 
-size_t hkm_thread_heaps(void) { return hkm_load(&heaps); }
+size_t hkm_thread_heaps(void) { return hkm_heap_count(); }
 size_t hkm_thread_parked(void) { return hkm_load(&nparked); }
 
 void hkm_thread_each(void (*each)(struct hkm_heap *h, void *arg), void *arg)
@@ -233,7 +232,6 @@ static struct hkm_heap *make_heap(uintptr_t thread, size_t state)
     struct hkm_heap *h = hkm_heap_new();
     if (!h)
         return NULL;
-    hkm_add(&heaps, 1);
     lock_threads();
     hkm_heap_assign(h, thread);
     set_state(h, state);

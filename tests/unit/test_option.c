@@ -234,6 +234,7 @@ static void minimal_is_minimal(void *arg)
     CHILD(hkm_load(&hkm_option.tiny_use_superslab) == 0);
     CHILD(hkm_load(&hkm_option.disable_cache_growth) == 1);
     CHILD(hkm_load(&hkm_option.disable_nursery) == 1);
+    CHILD(hkm_load(&hkm_option.disable_prefault) == 1);
     CHILD(hkm_load(&hkm_option.disable_purge) == 1);
     CHILD(hkm_load(&hkm_option.disable_big_mappings) == 1);
     CHILD(hkm_load(&hkm_option.wrap_tiny) == 1);

@@ -161,6 +161,27 @@ static void sees_zeros(void *arg)
     CHILD(all_bytes(p + hkm_os.page, hkm_os.page, 7));
 }
 
+START_TEST(populate)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page, size = 16 * page;
+    unsigned char there[16];
+    char *p = hkm_os_map(size);
+    ck_assert_ptr_nonnull(p);
+    errno = 77;
+    hkm_os_populate(p, size);
+    ck_assert_int_eq(errno, 77);
+    ck_assert(mincore(p, size, there) == 0);
+    if (there[0] & 1) /* kernels before 5.14 cannot */
+        for (size_t i = 0; i < 16; i++)
+            expect(there[i] & 1);
+    ck_assert(all_zero(p, size));
+    hkm_os_unmap(p, size);
+    hkm_os_populate(p, size); /* nothing there: no harm */
+    ck_assert_int_eq(errno, 77);
+}
+END_TEST
+
 START_TEST(wipe_on_fork)
 {
     hkm_os_init();
@@ -526,6 +547,6 @@ END_TEST
 
 UNIT_MAIN("os", CK_FORK, bits_and_rounding, init_reads_the_page_size, map_gives_zeroed_memory, map_none_and_allow,
           map_at_takes_nothing_from_others, map_says_when_memory_is_out, purge_leaves_zeros, resize_keeps_the_contents,
-          wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, files_of_root, the_program,
+          populate, wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, files_of_root, the_program,
           unmapped_without_a_mapping_to_spare, standard_error_is_kept, messages, write_writes_all,
           warnings_are_one_line, the_end_is_announced, mapped_or_not, first_thread)

@@ -135,6 +135,18 @@ START_TEST(nursery)
 }
 END_TEST
 
+START_TEST(prefault)
+{
+    ck_assert(!hkm_policy_prefault(0, 0) && !hkm_policy_prefault(16 * MIB, 1)); /* a small process stays small */
+    for (size_t heaps = 1; heaps < 100; heaps *= 3) {
+        ck_assert(!hkm_policy_prefault(heaps * 32 * MIB, heaps));
+        ck_assert(hkm_policy_prefault(heaps * 40 * MIB, heaps));
+    }
+    hkm_store(&hkm_option.disable_prefault, 1);
+    ck_assert(!hkm_policy_prefault(GIB, 1));
+}
+END_TEST
+
 START_TEST(slots)
 {
     for (size_t mapped = 0; mapped < SIZE_MAX / 4; mapped = mapped * 2 + HKM_SLOT_SIZE) {
@@ -156,4 +168,4 @@ START_TEST(big)
 END_TEST
 
 UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, dirty_most, cache_limit, caches_grow_to_their_most,
-          refill_and_flush, nursery, slots, big)
+          refill_and_flush, nursery, prefault, slots, big)
