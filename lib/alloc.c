@@ -172,8 +172,12 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
     if (!p && (size >= hkm_policy_big() || alignment > HKM_SUPERSLAB_SIZE))
         p = hkm_big_alloc(size, alignment);
     /* Where the kernel gives no more, there may be room among the free slots, whose address space stays mapped. */
-    if (!p && alignment <= HKM_SUPERSLAB_SIZE)
-        p = hkm_mid_alloc(size, alignment, zero, site);
+    if (!p && alignment <= HKM_SUPERSLAB_SIZE) {
+        struct hkm_heap *h = hkm_thread_own();
+        do
+            p = hkm_mid_alloc(size, alignment, zero, site);
+        while (!p && h && hkm_heap_release_runs(h)); /* cached ones may be too short, but lie side by side */
+    }
     if (p)
         count_large(true);
     return p;

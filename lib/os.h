@@ -4,8 +4,9 @@
  * os.h: everything that HAKMEM asks of the kernel and of libc, and its messages.
  *
  * The only row of the house that enters the kernel.  No function here changes errno, and none allocates.
- * After start the system calls are mmap, munmap, mprotect, madvise, mremap and futex, and those of a report: write, getpid,
- * what abort needs, and statx and fcntl for statistics at the end.  At start (before main) a file may be read: see "Files".
+ * After start the system calls are mmap, munmap, mprotect, madvise, mremap and futex; clock_gettime where it is one; and
+ * those of a report: write, getpid, what abort needs, and statx and fcntl for statistics at the end.  At start (before main)
+ * a file may be read: see "Files".
  */
 #ifndef HKM_OS_H
 #define HKM_OS_H

@@ -521,6 +521,30 @@ START_TEST(work_of_threads)
 }
 END_TEST
 
+/* The runs that the thread has cached do not stand in the way of one that needs their place. */
+static void need_their_place(void *arg)
+{
+    static void *p[1000];
+    size_t n = 0;
+    (void)arg;
+    unit_limit(16 * MIB);
+    while (n < COUNT_OF(p) && (p[n] = hkm_alloc(HKM_SLOT_SIZE, SITE)) != NULL)
+        n++;
+    CHILD(n >= 100 && n < COUNT_OF(p));
+    for (size_t i = n; i-- > n - 60;)
+        give(p[i]);
+    CHILD(hkm_thread_own()->front.runs.held > 0);
+    CHILD(hkm_alloc(HKM_RUN_MAX, SITE) != NULL);
+    CHILD(hkm_thread_own()->front.runs.held == 0);
+}
+
+START_TEST(cached_runs_are_given_up)
+{
+    if (!SANITIZED && !EMULATED)
+        unit_passes(need_their_place, NULL);
+}
+END_TEST
+
 static void run_out(void *arg)
 {
     (void)arg;
@@ -555,4 +579,5 @@ END_TEST
 UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, impossible_sizes, zeroed, aligned,
           as_the_c_library_has_it, resize, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
-          double_free_seen_at_flush, work_of_threads, out_of_memory)
+          double_free_seen_at_flush, work_of_threads, cached_runs_are_given_up,
+          out_of_memory)
