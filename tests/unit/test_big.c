@@ -236,6 +236,8 @@ END_TEST
 /* Freed last, and the address is nobody's: a double free.  When somebody else has mapped something there, it is his. */
 START_TEST(freed_before)
 {
+    if (EMULATED) /* where the emulator says that all addresses are mapped, nothing is certain */
+        return;
     hkm_os_init();
     size_t page = hkm_os.page;
     char *p = hkm_big_alloc(4 * page, 16), *q = hkm_big_alloc(4 * page, 16);

@@ -460,6 +460,8 @@ END_TEST
 
 START_TEST(mapped_or_not)
 {
+    if (EMULATED) /* it takes MADV_WILLNEED for good advice on any address */
+        return;
     hkm_os_init();
     size_t page = hkm_os.page;
     char *p = hkm_os_map(3 * page), *none = hkm_os_map_none(page);
@@ -532,7 +534,7 @@ START_TEST(the_program)
     char path[4096];
     ck_assert_uint_eq(hkm_os_program(path, sizeof path), strlen(path));
     ck_assert(strstr(path, "/test_os") != NULL);
-    ck_assert(hkm_os_same_file(path, "/proc/self/exe"));
+    ck_assert(EMULATED || hkm_os_same_file(path, "/proc/self/exe")); /* there it may be the emulator */
     ck_assert(!hkm_os_same_file(path, "/etc/passwd"));
     ck_assert(!hkm_os_same_file("/nowhere/at/all", "/nowhere/at/all"));
     ck_assert_uint_eq(hkm_os_program(path, 3), 2); /* never more than there is room for */
