@@ -21,6 +21,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifndef STATX_BASIC_STATS /* musl before 1.2.5 leaves struct statx to the kernel's header */
+#include <linux/stat.h>
+#endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
