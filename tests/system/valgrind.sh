@@ -161,7 +161,10 @@ result $? "client requests: calloc is defined"
 # Sizes of the nursery, of slabs, runs and big blocks; 32 and 1024 are a class's to the byte.
 for size in 32 40 1024 5000 50000 3000000 40000000; do
     memcheck requests left l $size
-    served && grep -Eaq "(definitely|possibly) lost: $size bytes in 1 blocks" <(tr -d , <"$said")
+    # The first big block may begin where the dynamic linker's data end (see leak above): a pointer that is none to memcheck.
+    lost=definitely
+    [ $size = 40000000 ] && lost='(definitely|possibly)'
+    served && grep -Eaq "$lost lost: $size bytes in 1 blocks" <(tr -d , <"$said")
     result $? "client requests: a leak of $size bytes"
     for kind in o b; do
         memcheck requests left $kind $size
