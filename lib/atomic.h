@@ -77,7 +77,7 @@ static inline void hkm_in_order(void) { AO_compiler_barrier(); }
 /* A statistic that only its owner counts and anybody may read: one instruction, not a locked one, where there is such. */
 static inline void hkm_count(hkm_word *w, size_t v)
 {
-#if defined(__x86_64__) && !defined(HKM_TSAN)
+#if defined(__x86_64__) && defined(__LP64__) && !defined(HKM_TSAN)
     __asm__("addq %1, %0" : "+m"(*w) : "er"((uint64_t)v));
 #else
     AO_store(w, AO_load(w) + v);
