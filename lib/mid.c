@@ -81,15 +81,15 @@ void hkm_mid_free(struct hkm_slab *s)
 size_t hkm_mid_drain(struct hkm_runs *c)
 {
     size_t given = 0;
-    for (unsigned i = 1; i <= HKM_RUN_SLOTS && c->held; i++) {
+    for (unsigned i = 1; i <= HKM_RUN_SLOTS; i++) {
         for (struct hkm_slab *s; (s = c->run[i]) != NULL; given += i) {
             c->run[i] = s->next;
-            c->held -= i;
             s->listed = 0;
             soil(s, 0, s->bytes);
             hkm_superslab_give(s, i);
         }
     }
+    c->held = 0; /* whatever it was: the lists are the truth, a fork may have come between them and the sum */
     return given;
 }
 
