@@ -24,7 +24,7 @@ enum hkm_kind {
     HKM_KIND_STRANGER, /* the slot was not ours to map */
     HKM_KIND_RUN,      /* the first slot of a run */
     HKM_KIND_REST,     /* a further slot of a run */
-    HKM_KIND_NURSERY,  /* the slot of nursery.c */
+    HKM_KIND_NURSERY,  /* a slot of nursery.c */
     HKM_KIND_SLAB,     /* blocks of one class; the tag is the first member of the owner's bin of that class */
 };
 
