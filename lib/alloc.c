@@ -94,7 +94,7 @@ static struct place locate(const void *p, const char *function)
             if (unlikely(p != s->start))
                 bad(function, p);
             if (unlikely(s->listed))
-                hkm_os_bad_pointer(function, "double free", p);
+                refuse(function, "double free", p);
             at.kind = RUN;
             at.slab = s;
             at.bytes = s->bytes;

@@ -23,7 +23,7 @@ const struct hkm_front hkm_heap_empty = { .at = { [0 ... HKM_AT - 1] = NONE } };
  * is the smallest: one place must stay free, so it holds one block. */
 static const uint16_t caps[HKM_CAPS] = { 6, 30, 126, 510 };
 #define FIRST_CAP caps[0]
-enum { LEAN = 2, AGE_EVENTS = 64 };
+enum { LEAN = 2 };
 
 static size_t bin_bytes(unsigned cap)
 {
@@ -124,13 +124,10 @@ static void shrink(struct hkm_heap *h, unsigned cls, unsigned cap)
 
 /* ---- runs --------------------------------------------------------------------------------------------------------- */
 
-enum { RUN_PATIENCE = 8 };
-
 bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s)
 {
     struct hkm_runs *c = &h->front.runs;
-    /* Few processes free many of them, and for the others a free slot is of more use in the Shared Pool. */
-    if (c->allowed || s->run > HKM_RUN_SLOTS || h->run_frees++ < RUN_PATIENCE || !charge(h, HKM_RUN_MAX))
+    if (c->allowed || s->run > HKM_RUN_SLOTS || h->run_frees++ < HKM_POLICY_RUN_PATIENCE || !charge(h, HKM_RUN_MAX))
         return false;
     c->allowed = HKM_RUN_SLOTS;
     return hkm_mid_push(c, s);
@@ -502,9 +499,9 @@ static void empty_bin(struct hkm_heap *h, unsigned cls)
  * share of the budget back.  Owner, lock. */
 static void age(struct hkm_heap *h)
 {
-    if (++h->events % AGE_EVENTS)
+    if (++h->events % HKM_POLICY_AGE_EVENTS)
         return;
-    unsigned c = h->events / AGE_EVENTS % HKM_CLASSES;
+    unsigned c = h->events / HKM_POLICY_AGE_EVENTS % HKM_CLASSES;
     struct hkm_bin *b = h->bin[c];
     if (!c) {
         if (h->seen_runs == h->front.runs.held)
@@ -686,7 +683,7 @@ static void rebuild(struct hkm_heap *h)
 {
     memset(h->tiny, 0, sizeof h->tiny);
     h->nspare = 0;
-    for (struct hkm_range *r = &hkm_range; r; r = (struct hkm_range *)hkm_load_acq((hkm_word *)(void *)&r->next)) {
+    for (struct hkm_range *r = &hkm_range; r; r = hkm_range_next(r)) {
         size_t used = hkm_load_acq(&r->used);
         for (size_t i = 0; i < used; i++) {
             if (hkm_tag_at(r, i)->kind != HKM_KIND_SLAB)

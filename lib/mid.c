@@ -12,7 +12,7 @@
 size_t hkm_mid_bytes(void)
 {
     size_t sum = 0;
-    for (struct hkm_range *r = &hkm_range; r; r = (struct hkm_range *)hkm_load_acq((hkm_word *)(void *)&r->next)) {
+    for (struct hkm_range *r = &hkm_range; r; r = hkm_range_next(r)) {
         size_t used = hkm_load_acq(&r->used);
         for (size_t i = 0; i < used; i++)
             if (hkm_tag_at(r, i) == &hkm_tag_run && !hkm_peek(hkm_slab_at(r, i)->listed))

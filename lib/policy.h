@@ -33,6 +33,10 @@ unsigned hkm_policy_cache_growth(unsigned cap, unsigned most);
  * used again, so each of them is asked a bit longer. */
 static inline unsigned hkm_policy_patience(unsigned cap) { return cap < 30 ? 3 : 1; }
 
+/* Refills and flushes after which a heap looks at one more of its caches, whether it is idle; and runs that a thread frees
+ * before it keeps any: few processes free many, and for the others a free slot is of more use in the Shared Pool. */
+enum { HKM_POLICY_AGE_EVENTS = 64, HKM_POLICY_RUN_PATIENCE = 8 };
+
 /* Blocks to bring by a refill, and to give back by a flush, of a cache with `cap` places.  Three quarters of a small cache;
  * of a large one less, so that a program whose live blocks swing by nearly `cap` moves few of them.  A flush moves the
  * blocks that stay, so it should be worth it; it always leaves the newest, with which the next free is compared. */

@@ -125,6 +125,11 @@ HKM_INLINE void hkm_tag_set(const struct hkm_range *r, size_t slot, struct hkm_t
     hkm_store_rel((hkm_word *)(void *)&r->tags[slot], (size_t)t);
 }
 
+HKM_INLINE struct hkm_range *hkm_range_next(const struct hkm_range *r)
+{
+    return (struct hkm_range *)hkm_load_acq((const hkm_word *)(const void *)&r->next);
+}
+
 /* The range that an address lies in, and its slot there; NULL for an address that was never ours. */
 HKM_INLINE struct hkm_range *hkm_registry_find(const void *p, size_t *slot)
 {
@@ -136,7 +141,7 @@ HKM_INLINE struct hkm_range *hkm_registry_find(const void *p, size_t *slot)
             *slot = i;
             return r;
         }
-        r = (struct hkm_range *)hkm_load_acq((const hkm_word *)(const void *)&r->next);
+        r = hkm_range_next(r);
     } while (r);
     return NULL;
 }

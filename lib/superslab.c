@@ -26,11 +26,6 @@ uint16_t hkm_pages_of(size_t from, size_t to)
 
 static size_t words_of(const struct hkm_range *r) { return (hkm_load_acq(&r->used) + BITS - 1) / BITS; }
 
-static struct hkm_range *next_range(const struct hkm_range *r)
-{
-    return (struct hkm_range *)hkm_load_acq((const hkm_word *)(const void *)&r->next);
-}
-
 static size_t low_mask(size_t n) { return n >= BITS ? ~(size_t)0 : ((size_t)1 << n) - 1; }
 
 /* Hints.  Invariant: no bit is set in a word below the hint, but for moments in which a giver is about to lower it.  The
@@ -100,7 +95,7 @@ unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty)
 {
     if (dirty && !hkm_load(&hkm_superslab_stats.dirty))
         return 0;
-    for (struct hkm_range *r = &hkm_range; r; r = next_range(r)) {
+    for (struct hkm_range *r = &hkm_range; r; r = hkm_range_next(r)) {
         unsigned got = take_from(r, dirty, out, n);
         if (got) {
             hkm_add(&hkm_superslab_stats.taken, got);
@@ -254,7 +249,7 @@ struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
     hkm_lock(&pool_lock);
     for (int tries = 0; !found && tries < 64; tries++) {
         bool raced = false; /* there was a run, but somebody took a slot of it: look again before mapping more */
-        for (struct hkm_range *r = &hkm_range; r && !found; r = next_range(r)) {
+        for (struct hkm_range *r = &hkm_range; r && !found; r = hkm_range_next(r)) {
             size_t slot = r->limit ? find_run(r, count, align) : SIZE_MAX;
             if (slot == SIZE_MAX)
                 continue;
@@ -451,7 +446,7 @@ size_t hkm_superslab_purge(size_t keep)
         for (; lost; lost &= lost - 1)
             set_free(purging.range, purging.word * BITS + hkm_low_bit(lost), 1);
     }
-    for (struct hkm_range *r = &hkm_range; r && too_dirty(keep); r = next_range(r))
+    for (struct hkm_range *r = &hkm_range; r && too_dirty(keep); r = hkm_range_next(r))
         for (size_t w = words_of(r); w-- > 0 && too_dirty(keep);)
             if (candidates(r, w))
                 done += purge_word(r, w);
