@@ -152,11 +152,7 @@ static void test(const struct misuse *m, const struct lack *l, bool small)
         _exit(46);
     }
     close(ends[1]);
-    size_t length = 0;
-    for (ssize_t n; length < sizeof said - 1 && (n = read(ends[0], said + length, sizeof said - 1 - length)) > 0;)
-        length += (size_t)n;
-    said[length] = 0;
-    close(ends[0]);
+    hear(ends[0], said, sizeof said);
     if (pid < 0 || waitpid(pid, &status, 0) != pid)
         status = -1;
     char what[200];

@@ -47,6 +47,16 @@
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)
 
+/* All that comes from a pipe until its other end is closed, as far as there is room; closes it. */
+static UNUSED_OK void hear(int fd, char *said, size_t size)
+{
+    size_t length = 0;
+    for (ssize_t n; length < size - 1 && (n = read(fd, said + length, size - 1 - length)) > 0;)
+        length += (size_t)n;
+    said[length] = 0;
+    close(fd);
+}
+
 static int tap_count, tap_failed;
 
 static UNUSED_OK __attribute__((format(printf, 2, 3))) int ok(int good, const char *format, ...)

@@ -85,3 +85,14 @@ fails() { # CODE PATTERN ARGUMENT...
         return 1
     fi
 }
+
+# Makes the ELF header name another machine than this one.
+foreign=183
+[ "$(od -An -tu2 -j18 -N2 /bin/ls | tr -d ' ')" = 183 ] && foreign=62
+patch_machine() { # FILE
+    if [ "$(od -An -tu1 -j5 -N1 "$1" | tr -d ' ')" = 2 ]; then
+        printf '%b' "\\0000\\0$(printf %03o $foreign)"
+    else
+        printf '%b' "\\0$(printf %03o $foreign)\\0000"
+    fi | dd of="$1" bs=1 seek=18 conv=notrunc status=none
+}

@@ -167,15 +167,6 @@ ok "not everybody can reach it" refuses 4 'not every user can enter /usr' --libr
 
 # Another ABI: its loader is there, the library for it is not.  (A loader of ours whose header names another machine.)
 fresh
-foreign=183
-[ "$(od -An -tu2 -j18 -N2 "$so" | tr -d ' ')" = 183 ] && foreign=62
-patch_machine() { # FILE
-    if [ "$(od -An -tu1 -j5 -N1 "$1" | tr -d ' ')" = 2 ]; then
-        printf '%b' "\\0000\\0$(printf %03o $foreign)"
-    else
-        printf '%b' "\\0$(printf %03o $foreign)\\0000"
-    fi | dd of="$1" bs=1 seek=18 conv=notrunc status=none
-}
 mkdir -p "$root/lib"
 cp -L "$loader" "$root/lib/ld-linux-foreign.so.1"
 patch_machine "$root/lib/ld-linux-foreign.so.1"

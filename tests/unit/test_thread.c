@@ -779,7 +779,8 @@ static void *fork_quietly(void *arg)
     return NULL;
 }
 
-START_TEST(fork_without_handlers)
+/* Does that beside a thread that is in the middle of its work. */
+static void beside_a_thread(void (*what)(void))
 {
     if (EMULATED) /* a fork beside threads is the end of it */
         return;
@@ -791,10 +792,20 @@ START_TEST(fork_without_handlers)
     give(take(7));
     pthread_t thread = unit_start(live_and_hold, &g);
     unit_await(&g, 1);
-    fork_quietly(NULL);
-    unit_join(unit_start(fork_quietly, NULL)); /* by a thread that has no heap */
+    what();
     unit_reach(&g, 2);
     unit_join(thread);
+}
+
+static void fork_quietly_twice(void)
+{
+    fork_quietly(NULL);
+    unit_join(unit_start(fork_quietly, NULL)); /* by a thread that has no heap */
+}
+
+START_TEST(fork_without_handlers)
+{
+    beside_a_thread(fork_quietly_twice);
 }
 END_TEST
 
@@ -820,21 +831,11 @@ static void child_that_starts_a_thread(void *arg)
     (void)arg;
 }
 
+static void start_one_in_the_child(void) { quietly(child_that_starts_a_thread, NULL); }
+
 START_TEST(quiet_fork_then_a_thread)
 {
-    if (EMULATED) /* a fork beside threads is the end of it */
-        return;
-    struct unit_gate g = UNIT_GATE;
-    start();
-    if (!forks_can_be_quiet())
-        return;
-    locked = NULL;
-    give(take(7));
-    pthread_t thread = unit_start(live_and_hold, &g);
-    unit_await(&g, 1);
-    quietly(child_that_starts_a_thread, NULL);
-    unit_reach(&g, 2);
-    unit_join(thread);
+    beside_a_thread(start_one_in_the_child);
 }
 END_TEST
 
