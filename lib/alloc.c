@@ -10,6 +10,7 @@
  */
 #include "alloc.h"
 #include "big.h"
+#include "census.h"
 #include "memcheck.h"
 #include "meta.h"
 #include "mid.h"
@@ -30,7 +31,7 @@ extern void __libc_free(void *) __attribute__((weak));
 extern void *__libc_realloc(void *, size_t) __attribute__((weak));
 #pragma weak dlsym
 
-static hkm_word large_allocs, large_frees, foreign_frees; /* by threads without a heap: full adds */
+static hkm_word large_allocs, large_frees, foreign_frees, frees; /* by threads without a heap: full adds */
 
 /* ---- where a pointer belongs ------------------------------------------------------------------------------------ */
 
@@ -333,11 +334,19 @@ static void give_foreign(void *p)
     __libc_free(p);
 }
 
+/* A block up to HKM_MID_MAX comes back. */
+static void count_free(struct hkm_heap *h)
+{
+    if (HKM_STATS && h)
+        hkm_count(&h->count.frees, 1);
+    else if (HKM_STATS)
+        hkm_add(&frees, 1);
+}
+
 static void give_block(void *p, struct hkm_slab *s)
 {
     struct hkm_heap *h = hkm_thread_own();
-    if (HKM_STATS && h)
-        hkm_count(&h->count.frees, 1);
+    count_free(h);
     if (!h || hkm_load(&s->owner) != (size_t)h) {
         hkm_thread_free_remote(p, s);
         return;
@@ -355,8 +364,7 @@ static void give_block(void *p, struct hkm_slab *s)
 static void give_nursery(void *p)
 {
     struct hkm_heap *h = hkm_thread_own();
-    if (HKM_STATS && h)
-        hkm_count(&h->count.frees, 1);
+    count_free(h);
     if (h && h->next) /* the nursery's blocks are the first heap's */
         hkm_count(&h->count.remote_frees, 1);
     hkm_memcheck_free(p); /* before anybody else can have the block */
@@ -538,26 +546,14 @@ void *hkm_alloc_passed(const char *function)
 
 /* ---- statistics and purge --------------------------------------------------------------------------------------- */
 
-static void add_heap(struct hkm_heap *h, void *arg) { hkm_heap_stats(h, arg); }
-
 void hkm_alloc_stats(struct hak_stats *s)
 {
-    const struct hkm_superslab_stats *k = &hkm_superslab_stats;
-    uint64_t slot = HKM_SLOT_SIZE;
     memset(s, 0, sizeof *s);
-    hkm_thread_each(add_heap, s);
-    s->big_bytes = hkm_big_bytes();
-    s->mapped_bytes = hkm_load(&k->mapped) * slot + s->big_bytes;
-    s->metadata_bytes = hkm_meta_bytes();
-    s->dirty_bytes = hkm_load(&k->dirty) * slot;
-    s->purged_bytes = hkm_load(&k->purged);
-    s->purges = hkm_load(&k->purges);
-    s->heaps = hkm_thread_heaps();
-    s->heaps_parked = hkm_thread_parked();
-    s->large_allocs += hkm_load(&large_allocs);
-    s->large_frees += hkm_load(&large_frees);
-    s->foreign_frees += hkm_load(&foreign_frees);
-    s->live_bytes += hkm_mid_bytes() + hkm_nursery_live() + s->big_bytes;
+    s->large_allocs = hkm_load(&large_allocs);
+    s->large_frees = hkm_load(&large_frees);
+    s->foreign_frees = hkm_load(&foreign_frees);
+    s->frees = hkm_load(&frees);
+    hkm_census(s);
 }
 
 size_t hkm_alloc_purge(void)

@@ -132,6 +132,7 @@ static bool make_room(void)
     if (!now)
         return was && was->count + 1 < was->places;
     hkm_meta_note(table_bytes(places));
+    hkm_meta_note_area(!was);
     hkm_memcheck_hide(now, table_bytes(places));
     now->places = places;
     for (size_t i = 0; was && i < was->places; i++) {

@@ -435,7 +435,7 @@ void hkm_heap_drain(struct hkm_heap *h)
 
 static struct hkm_slab *slab_of(const struct hkm_remote *r, unsigned place)
 {
-    return (struct hkm_slab *)(r->place[place].key & ~(((uintptr_t)1 << HKM_SLAB_SHIFT) - 1));
+    return (struct hkm_slab *)(hkm_peek(r->place[place].key) & ~(((uintptr_t)1 << HKM_SLAB_SHIFT) - 1));
 }
 
 /* The order of the places 1..n in which those of one slab are together, but for slabs of one group: they may alternate, which
@@ -651,29 +651,51 @@ static void add_slabs(struct hak_stats *sum, const struct hkm_slab *list)
         sum->slabs++;
         sum->free_bytes += (uint64_t)s->nfree * s->size;
         sum->live_bytes += (uint64_t)(s->blocks - s->nfree) * s->size;
+        sum->live_blocks += (uint64_t)(s->blocks - s->nfree);
+        sum->waste_bytes += HKM_SLOT_SIZE - (uint64_t)s->blocks * s->size;
+        sum->committed_bytes += hkm_slab_committed(s);
     }
 }
 
-void hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum)
+/* Blocks on their way to other heaps, as far as they can be seen from another thread. */
+static size_t add_remote(struct hak_stats *sum, struct hkm_heap *h)
 {
-    uint64_t live = sum->live_bytes, cached = 0;
+    const struct hkm_remote *r = hkm_heap_remote(h);
+    unsigned n = hkm_peek(h->nremote);
+    size_t blocks = 0;
+    for (unsigned i = 1; i <= n && i <= HKM_REMOTE; i++) {
+        const struct hkm_slab *s = slab_of(r, i);
+        unsigned count = hkm_popcount(hkm_peek(r->place[i].bits));
+        sum->remote_bytes += (uint64_t)count * hkm_peek(s->size);
+        blocks += count;
+    }
+    return blocks;
+}
+
+size_t hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum)
+{
+    uint64_t live = sum->live_bytes, blocks = sum->live_blocks, cached = 0, held = 0;
     lock_heap(h);
     drain(h);
+    sum->spare_bytes += (uint64_t)h->nspare << HKM_SLOT_SHIFT;
     for (unsigned c = 0; c < HKM_CLASSES; c++) {
         add_slabs(sum, h->tiny[c].partial);
         add_slabs(sum, h->tiny[c].full);
         const struct hkm_bin *b = h->bin[c]; /* another thread's, perhaps: a look at a moment */
         if (b) {
-            unsigned room = hkm_peek(b->room), cap = b->cap;
-            cached += (uint64_t)(room < cap ? cap - room : 0) * hkm_class[c].size;
+            unsigned room = hkm_peek(b->room), cap = b->cap, n = room < cap ? cap - room : 0;
+            cached += (uint64_t)n * hkm_class[c].size;
+            held += n;
         }
     }
     hkm_unlock(&h->lock);
-    sum->cached_bytes += hkm_peek(h->front.runs.held) << HKM_SLOT_SHIFT;
     live = sum->live_bytes - live;
+    blocks = sum->live_blocks - blocks;
     sum->live_bytes -= cached < live ? cached : live;
+    sum->live_blocks -= held < blocks ? held : blocks;
     sum->cached_bytes += cached;
     hkm_stats_add(sum, &h->count);
+    return add_remote(sum, h);
 }
 
 /* ---- after a fork ----------------------------------------------------------------------------------------------- */

@@ -161,7 +161,9 @@ HKM_INLINE void hkm_heap_free_remote(struct hkm_heap *h, struct hkm_slab *s, uns
 /* Any thread. */
 void hkm_heap_drain(struct hkm_heap *h);   /* collects the inbox */
 size_t hkm_heap_purge(struct hkm_heap *h); /* spare slots to the pool, free pages of slabs to the kernel; bytes */
-void hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum);
+/* Adds what it has to the sums; blocks in the remote buffer, whose number it returns, are in remote_bytes, but still count
+ * as live ones of the heaps that own them. */
+size_t hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum);
 /* After a fork: the heap's thread does not exist in this process.  Gives back what its remote buffer holds, and what its
  * cache holds if the fork did not catch it in the middle of a change; else makes the slab side afresh from tags and
  * bitmaps and forgets the cache.  May be done again, if another fork came in between. */

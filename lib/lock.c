@@ -16,6 +16,8 @@ enum { WIPED, BUSY, ALIVE };
 static hkm_word generation;
 static hkm_word canary; /* address of the hkm_word in the wiped page, or 0 */
 
+bool hkm_generation_has_page(void) { return hkm_load(&canary) != 0; }
+
 static void forked(void) { hkm_store_rel(&generation, hkm_load(&generation) + 1); }
 
 size_t hkm_generation(void)

@@ -64,6 +64,7 @@ bool hkm_lock_abandoned(const struct hkm_lock *l);
 
 /* The generation: 0 at first, one more in every child whose parent had several threads. */
 size_t hkm_generation(void);
+bool hkm_generation_has_page(void); /* a page was mapped for it */
 void hkm_generation_watch(void); /* from now on forks are noticed; hkm_lock calls it once there is a second thread */
 
 #endif

@@ -61,8 +61,8 @@ HKM_EXPORT size_t malloc_usable_size(void *p) { return hkm_alloc_usable(p); }
 /* In a process that is left to the C library, all of these are the C library's (mallinfo is by mallinfo2). */
 #define PASSED(function) __extension__((__typeof__(function) *)hkm_alloc_passed(#function))
 
-/* What the fields mean here: arena is address space mapped for slabs and runs, hblks and hblkhd count blocks with mappings
- * of their own, fsmblks is in Unified Caches, uordblks is in blocks that the program holds, fordblks is all the rest of
+/* What the fields mean here: arena is address space mapped for slots, hblks and hblkhd count blocks with mappings of their
+ * own, fsmblks is in Unified Caches, uordblks is in blocks that the program holds, fordblks is all the rest of
  * arena, keepcost is what malloc_trim could give back. */
 HKM_EXPORT struct mallinfo2 mallinfo2(void)
 {
@@ -74,6 +74,7 @@ HKM_EXPORT struct mallinfo2 mallinfo2(void)
     memset(&m, 0, sizeof m);
     m.arena = (size_t)(s.mapped_bytes - s.big_bytes);
     m.ordblks = (size_t)s.slabs;
+    m.hblks = (size_t)s.big_blocks;
     m.hblkhd = (size_t)s.big_bytes;
     m.fsmblks = (size_t)s.cached_bytes;
     m.uordblks = (size_t)(s.live_bytes - s.big_bytes);
@@ -93,6 +94,7 @@ HKM_EXPORT struct mallinfo mallinfo(void)
     memset(&old, 0, sizeof old);
     old.arena = clip(m.arena);
     old.ordblks = clip(m.ordblks);
+    old.hblks = clip(m.hblks);
     old.hblkhd = clip(m.hblkhd);
     old.fsmblks = clip(m.fsmblks);
     old.uordblks = clip(m.uordblks);
@@ -162,12 +164,19 @@ HKM_EXPORT int malloc_info(int options, FILE *out)
         return EINVAL;
     hkm_alloc_stats(&s);
     fputs("<malloc version=\"hakmem-1\">\n", out);
-    attribute(out, "live", s.slabs, s.live_bytes);
+    attribute(out, "live", s.live_blocks, s.live_bytes);
+    attribute(out, "remote", 0, s.remote_bytes);
     attribute(out, "cached", 0, s.cached_bytes);
+    attribute(out, "runs", 0, s.run_cache_bytes);
+    attribute(out, "spare", s.spare_bytes / HKM_SLOT_SIZE, s.spare_bytes);
+    attribute(out, "nursery", 0, s.nursery_bytes);
     attribute(out, "free", 0, s.free_bytes);
     attribute(out, "dirty", s.dirty_bytes / HKM_SLOT_SIZE, s.dirty_bytes);
-    attribute(out, "mmap", 0, s.big_bytes);
-    attribute(out, "mapped", 0, s.mapped_bytes);
+    attribute(out, "fresh", s.fresh_bytes / HKM_SLOT_SIZE, s.fresh_bytes);
+    attribute(out, "waste", 0, s.waste_bytes);
+    attribute(out, "mmap", s.big_blocks, s.big_bytes);
+    attribute(out, "mapped", s.mappings, s.mapped_bytes);
+    attribute(out, "committed", 0, s.committed_bytes);
     attribute(out, "metadata", 0, s.metadata_bytes);
     attribute(out, "heaps", s.heaps, 0);
     fputs("</malloc>\n", out);

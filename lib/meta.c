@@ -27,10 +27,12 @@ static struct chunk first_chunk;
 static struct chunk *chunk; /* under lock */
 static hkm_word *lists[SIZES]; /* under lock; arrays of 1 << i words, linked through their first word */
 static size_t chunks; /* under lock; bytes in chunks but the first */
-static hkm_word mapped;
+static hkm_word mapped, areas;
 
 size_t hkm_meta_bytes(void) { return hkm_load(&mapped) + FIRST; }
 void hkm_meta_note(size_t bytes) { hkm_add(&mapped, bytes); }
+size_t hkm_meta_areas(void) { return hkm_load(&areas); }
+void hkm_meta_note_area(size_t more) { hkm_add(&areas, more); }
 
 /* Memory between two pages that stay inaccessible; NULL when the kernel refuses. */
 static char *guarded(size_t bytes)
@@ -62,6 +64,7 @@ static bool more(size_t size)
     if (!p)
         return false;
     hkm_meta_note(bytes);
+    hkm_meta_note_area(3); /* with the pages at its ends */
     chunks += bytes;
     hkm_memcheck_hide(p, bytes);
     struct chunk *c = (struct chunk *)(void *)p;

@@ -20,5 +20,8 @@ void hkm_meta_words_put(hkm_word *w, unsigned words);
 
 size_t hkm_meta_bytes(void); /* mapped so far, here and by hkm_meta_note */
 void hkm_meta_note(size_t bytes); /* counts metadata that another file mapped */
+/* The same for areas of address space: those that the kernel has a mapping for, unless it joins them to a neighbour. */
+size_t hkm_meta_areas(void);
+void hkm_meta_note_area(size_t areas);
 
 #endif

@@ -188,13 +188,16 @@ bool hkm_nursery_resize(void *p, size_t size)
     return ok;
 }
 
-size_t hkm_nursery_live(void)
+static size_t bits_of(const size_t *map)
 {
     size_t n = 0;
     for (unsigned w = 0; w < WORDS; w++)
-        n += hkm_popcount(hkm_peek(used[w]));
-    return n * GRANULE;
+        n += hkm_popcount(hkm_peek(map[w]));
+    return n;
 }
+
+size_t hkm_nursery_live(void) { return bits_of(used) * GRANULE; }
+size_t hkm_nursery_blocks(void) { return bits_of(start); }
 
 size_t hkm_nursery_purge(void)
 {

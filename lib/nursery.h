@@ -26,6 +26,7 @@ enum hkm_nursery_state hkm_nursery_free(void *p);
 /* Grows or shrinks in place; false: it must move. */
 bool hkm_nursery_resize(void *p, size_t size);
 size_t hkm_nursery_live(void);  /* bytes */
+size_t hkm_nursery_blocks(void);
 size_t hkm_nursery_purge(void); /* gives whole free pages back; bytes */
 
 #endif

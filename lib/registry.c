@@ -145,6 +145,7 @@ static enum hkm_mapped extend(char *start, size_t *mapped, size_t need, size_t w
     }
     if (result == HKM_MAPPED) {
         hkm_meta_note(want - *mapped);
+        hkm_meta_note_area(!*mapped);
         hkm_memcheck_hide(down ? start - want : start + *mapped, want - *mapped);
         *mapped = want;
     }
@@ -163,6 +164,7 @@ enum hkm_mapped hkm_registry_describe(struct hkm_range *r, size_t slots)
     if (!r->tags_mapped && !r->slabs_mapped && /* both at once */
         hkm_os_map_at(r->slabs - slab_want, slab_want + tag_want) == HKM_MAPPED) {
         hkm_meta_note(slab_want + tag_want);
+        hkm_meta_note_area(1);
         hkm_memcheck_hide(r->slabs - slab_want, slab_want + tag_want);
         r->slabs_mapped = slab_want;
         r->tags_mapped = tag_want;

@@ -226,6 +226,16 @@ static bool all_free(const struct hkm_slab *s, unsigned from, unsigned to)
     return true;
 }
 
+size_t hkm_slab_committed(const struct hkm_slab *s)
+{
+    size_t page = hkm_os.page;
+    unsigned pages = (unsigned)(HKM_SLOT_SIZE / page), clean = 0;
+    for (unsigned p = 0; p < pages; p++) /* zero, and no block that somebody holds reaches into it */
+        clean += (s->zero >> p & 1) &&
+                 (s->size < page || all_free(s, (unsigned)(p * page / s->size), (unsigned)(((p + 1) * page - 1) / s->size) + 1));
+    return (pages - clean) * page;
+}
+
 size_t hkm_slab_purge(struct hkm_slab *s)
 {
     size_t page = hkm_os.page, done = 0;

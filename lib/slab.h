@@ -32,6 +32,8 @@ void hkm_slab_remote(struct hkm_slab *s, void *block);
 unsigned hkm_slab_collect(struct hkm_slab *s);
 /* Counts the free blocks afresh: after a fork the bitmaps are the only truth. */
 void hkm_slab_recount(struct hkm_slab *s);
+/* Bytes of its pages that may have memory behind them. */
+size_t hkm_slab_committed(const struct hkm_slab *s);
 /* Gives whole free pages back to the kernel; returns bytes. */
 size_t hkm_slab_purge(struct hkm_slab *s);
 

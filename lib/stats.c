@@ -8,17 +8,26 @@
 
 #include <string.h>
 
+/* A row for each field, and none besides. */
+#define X(field, unit, words) +1
+enum {
+    ROWS = 0
+#include "stats.def"
+};
+_Static_assert(ROWS * sizeof(uint64_t) == sizeof(struct hak_stats), "stats.def has the fields of struct hak_stats");
+
 void hkm_stats_add(struct hak_stats *sum, const struct hkm_counters *c)
 {
-#define X(field, words) sum->field += hkm_load(&c->field);
+#define COUNTER(field, unit, words) sum->field += hkm_load(&c->field);
 #include "stats.def"
-#undef X
 }
+
+enum unit { NUMBER, BYTES };
 
 struct page {
     size_t len;
     bool json;
-    char text[6144];
+    char text[8192];
 };
 
 static void put(struct page *p, const char *s)
@@ -39,7 +48,7 @@ static void put_number(struct page *p, unsigned long long n)
     put(p, m.text);
 }
 
-static void line(struct page *p, const char *name, const char *words, unsigned long long n, bool bytes)
+static HKM_NOINLINE void line(struct page *p, const char *name, const char *words, unsigned long long n, enum unit unit)
 {
     if (p->json) {
         put(p, ", \"");
@@ -51,7 +60,7 @@ static void line(struct page *p, const char *name, const char *words, unsigned l
     put(p, "hakmem:   ");
     put(p, words);
     put(p, ": ");
-    if (bytes) {
+    if (unit == BYTES) {
         put_number(p, n / 1024);
         put(p, " KiB\n");
     } else {
@@ -73,25 +82,12 @@ int hkm_stats_print(int fd, const struct hak_stats *s, bool json)
         put_number(&p, hkm_os_pid());
         put(&p, " (libhakmem " HAK_VERSION_STRING ")\n");
     }
-    line(&p, "mapped_bytes", "mapped for blocks", s->mapped_bytes, true);
-    line(&p, "metadata_bytes", "mapped for metadata", s->metadata_bytes, true);
-    line(&p, "live_bytes", "live", s->live_bytes, true);
-    line(&p, "cached_bytes", "in Unified Caches", s->cached_bytes, true);
-    line(&p, "free_bytes", "free inside slabs", s->free_bytes, true);
-    line(&p, "dirty_bytes", "dirty free slots", s->dirty_bytes, true);
-    line(&p, "big_bytes", "big blocks", s->big_bytes, true);
-    line(&p, "purged_bytes", "purged so far", s->purged_bytes, true);
-    line(&p, "heaps", "heaps", s->heaps, false);
-    line(&p, "heaps_parked", "heaps parked", s->heaps_parked, false);
-    line(&p, "slabs", "slabs", s->slabs, false);
-    line(&p, "purges", "purges", s->purges, false);
-#define X(field, words) line(&p, #field, words, s->field, false);
+#define X(field, unit, words) line(&p, #field, words, s->field, unit);
 #include "stats.def"
-#undef X
     /* Every block handed out that did not cost a refill came from a Unified Cache. */
     if (s->mallocs) {
         unsigned long long hits = s->mallocs > s->refills ? s->mallocs - s->refills : 0;
-        line(&p, "cache_hits_per_10000", "Unified Cache hits per 10000", hits * 10000 / s->mallocs, false);
+        line(&p, "cache_hits_per_10000", "Unified Cache hits per 10000", hits * 10000 / s->mallocs, NUMBER);
     }
     if (json)
         put(&p, "}\n");

@@ -12,9 +12,8 @@
 
 /* Written by the heap's own thread (hkm_count), read by anybody. */
 struct hkm_counters {
-#define X(field, words) hkm_word field;
+#define COUNTER(field, unit, words) hkm_word field;
 #include "stats.def"
-#undef X
 };
 
 /* Adds the counters of one heap to the sums. */

@@ -65,6 +65,14 @@ static struct hkm_slab *holder(struct hkm_range *r, size_t slot)
     return s;
 }
 
+/* Slots that were just taken: their pages that need not be faulted in again. */
+static void note_reuse(const struct hkm_slab *s)
+{
+    unsigned pages = hkm_popcount(hkm_pages_all() & (unsigned)~s->zero);
+    if (pages)
+        hkm_add(&hkm_superslab_stats.reused, pages);
+}
+
 static unsigned take_from(struct hkm_range *r, bool dirty, struct hkm_slab **out, unsigned n)
 {
     size_t begin = hkm_load(dirty ? &r->hint.dirty : &r->hint.fresh), words = words_of(r), w = begin;
@@ -101,6 +109,8 @@ unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty)
             hkm_add(&hkm_superslab_stats.taken, got);
             if (dirty)
                 hkm_add(&hkm_superslab_stats.dirty, -(size_t)got);
+            for (unsigned i = 0; dirty && i < got; i++)
+                note_reuse(out[i]);
             return got;
         }
     }
@@ -258,8 +268,8 @@ struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
                 continue;
             }
             found = holder(r, slot);
-            for (size_t i = 1; i < count; i++)
-                holder(r, slot + i);
+            for (size_t i = 0; i < count; i++)
+                note_reuse(holder(r, slot + i));
         }
         if (!found && !raced && !grow_locked(count + align - 1))
             break;
@@ -276,7 +286,7 @@ bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more)
     bool ok = slot + more <= hkm_load(&r->used) && claim(r, slot, more);
     hkm_unlock(&pool_lock);
     for (size_t i = 0; ok && i < more; i++)
-        holder(r, slot + i);
+        note_reuse(holder(r, slot + i));
     return ok;
 }
 

@@ -75,31 +75,47 @@ HAK_API void hak_free_at(void *ptr, size_t size, const void *site) HAK_NOEXCEPT;
 #define hak_alloc_cs(size) hak_alloc_at((size), NULL)
 #define hak_free_cs(ptr, size) hak_free_at((ptr), (size), NULL)
 
-/* Statistics of this process.  All *_bytes are bytes; counts are totals since the process began.  The figures are
- * gathered while other threads go on, so they belong to slightly different moments. */
+/* Statistics of this process.  All *_bytes are bytes; counts marked * are totals since the process began.  The figures are
+ * gathered while other threads go on, so they belong to slightly different moments; in a process at rest
+ *
+ *     mapped_bytes = live_bytes + remote_bytes + cached_bytes + run_cache_bytes + spare_bytes + nursery_bytes
+ *                    + free_bytes + dirty_bytes + fresh_bytes + waste_bytes
+ *
+ * holds to the byte.  hakmem(3) has more of the kind. */
 struct hak_stats {
     uint64_t mapped_bytes;    /* address space mapped for blocks */
     uint64_t metadata_bytes;  /* address space mapped for the allocator's own structures */
     uint64_t live_bytes;      /* in blocks that the program holds (usable sizes; cached blocks not counted) */
     uint64_t cached_bytes;    /* in free blocks kept in threads' Unified Caches */
     uint64_t free_bytes;      /* in free blocks of slabs that are partly used */
-    uint64_t dirty_bytes;     /* in free slots that the kernel still backs with memory */
+    uint64_t dirty_bytes;     /* in free slots that may have memory behind them */
     uint64_t big_bytes;       /* in blocks with mappings of their own (part of live_bytes) */
-    uint64_t purged_bytes;    /* given back to the kernel so far */
-    uint64_t heaps;           /* heaps made so far: at most the largest number of threads at one time, plus one */
+    uint64_t purged_bytes;    /* * given back to the kernel */
+    uint64_t heaps;           /* * heaps made: at most the largest number of threads at one time, plus one */
     uint64_t heaps_parked;    /* of these, waiting for a thread */
     uint64_t slabs;           /* slabs in use */
-    uint64_t refills;         /* times that a Unified Cache was refilled */
-    uint64_t refilled_blocks; /* blocks that these refills brought */
-    uint64_t flushes;         /* times that a Unified Cache was flushed */
-    uint64_t flushed_blocks;  /* blocks that these flushes gave back */
-    uint64_t remote_frees;    /* blocks freed by another thread than their owner */
-    uint64_t large_allocs;    /* blocks above 32 KiB handed out */
-    uint64_t large_frees;     /* and given back */
-    uint64_t foreign_frees;   /* pointers passed on to the C library because they were not ours */
-    uint64_t purges;          /* calls that gave memory back to the kernel */
-    uint64_t mallocs;         /* blocks handed out; 0 unless built with --enable-stats */
-    uint64_t frees;           /* blocks given back; 0 unless built with --enable-stats */
+    uint64_t refills;         /* * times that a Unified Cache was refilled */
+    uint64_t refilled_blocks; /* * blocks that these refills brought */
+    uint64_t flushes;         /* * times that a Unified Cache was flushed */
+    uint64_t flushed_blocks;  /* * blocks that these flushes gave back */
+    uint64_t remote_frees;    /* * blocks freed by another thread than their owner */
+    uint64_t large_allocs;    /* * blocks above 32 KiB handed out */
+    uint64_t large_frees;     /* * and given back */
+    uint64_t foreign_frees;   /* * pointers passed on to the C library because they were not ours */
+    uint64_t purges;          /* * calls that gave memory back to the kernel */
+    uint64_t mallocs;         /* * blocks handed out; 0 unless built with --enable-stats */
+    uint64_t frees;           /* * blocks given back; 0 unless built with --enable-stats */
+    uint64_t live_blocks;     /* blocks that the program holds */
+    uint64_t big_blocks;      /* of these, with mappings of their own */
+    uint64_t remote_bytes;    /* in blocks freed for other threads that these do not have back yet */
+    uint64_t run_cache_bytes; /* in runs kept by threads */
+    uint64_t spare_bytes;     /* in slots without blocks that heaps keep */
+    uint64_t nursery_bytes;   /* in the nursery, and not in blocks */
+    uint64_t fresh_bytes;     /* in free slots without memory behind them */
+    uint64_t waste_bytes;     /* left over in slots, behind the last block or the end of a run */
+    uint64_t committed_bytes; /* of mapped_bytes, in pages that may have memory behind them */
+    uint64_t mappings;        /* areas of address space; the kernel has at most as many mappings (VMAs) for them */
+    uint64_t faults_avoided;  /* * pages that had memory behind them when the free slots they lie in were taken again */
 };
 
 /* Fills *stats, of which the caller knows the first `size` bytes (pass sizeof *stats; fields that a newer library

@@ -11,12 +11,8 @@ static const struct field {
     const char *name;
     size_t offset;
 } fields[] = {
-#define F(name) { #name, offsetof(struct hak_stats, name) }
-    F(mapped_bytes), F(metadata_bytes), F(live_bytes), F(cached_bytes), F(free_bytes), F(dirty_bytes), F(big_bytes),
-    F(purged_bytes), F(heaps), F(heaps_parked), F(slabs), F(purges),
-#define X(field, words) F(field),
+#define X(field, unit, words) { #field, offsetof(struct hak_stats, field) },
 #include "stats.def"
-#undef X
 };
 
 static char text[16384];
@@ -49,16 +45,14 @@ START_TEST(add)
     struct hkm_counters a = { 0 }, b = { 0 };
     struct hak_stats s = { 0 };
     size_t n = 1;
-#define X(field, words) hkm_count(&a.field, n); hkm_count(&b.field, 1000 * n); hkm_count(&b.field, 1); n++;
+#define COUNTER(field, unit, words) hkm_count(&a.field, n); hkm_count(&b.field, 1000 * n); hkm_count(&b.field, 1); n++;
 #include "stats.def"
-#undef X
     s.live_bytes = 5;
     hkm_stats_add(&s, &a);
     hkm_stats_add(&s, &b);
     n = 1;
-#define X(field, words) ck_assert_uint_eq(s.field, 1001 * n + 1); n++;
+#define COUNTER(field, unit, words) ck_assert_uint_eq(s.field, 1001 * n + 1); n++;
 #include "stats.def"
-#undef X
     ck_assert_uint_eq(s.live_bytes, 5);
     ck_assert_uint_eq(s.mapped_bytes, 0);
 }
