@@ -111,8 +111,12 @@ static void test_errors(void)
 
 static bool add_up(const struct hak_stats *s)
 {
-    return s->live_bytes + s->cached_bytes + s->free_bytes <= s->mapped_bytes && s->dirty_bytes <= s->mapped_bytes &&
-           s->big_bytes <= s->live_bytes && s->heaps_parked <= s->heaps && s->refills <= s->refilled_blocks &&
+    uint64_t parts = s->live_bytes + s->remote_bytes + s->cached_bytes + s->run_cache_bytes + s->spare_bytes +
+                     s->nursery_bytes + s->free_bytes + s->dirty_bytes + s->fresh_bytes + s->waste_bytes;
+    return parts == s->mapped_bytes && s->committed_bytes <= s->mapped_bytes - s->fresh_bytes &&
+           (!s->mallocs || s->mallocs - s->frees + s->large_allocs - s->large_frees == s->live_blocks) &&
+           s->big_blocks <= s->live_blocks && s->mappings >= 2 && s->big_bytes <= s->live_bytes &&
+           s->heaps_parked <= s->heaps && s->refills <= s->refilled_blocks &&
            s->flushes <= s->flushed_blocks + s->flushes / 2 && s->large_frees <= s->large_allocs;
 }
 
@@ -294,9 +298,10 @@ static void test_stats_print(void)
         fprintf(script,
                 "import json\n"
                 "s = json.load(open('%s'))\n"
-                "names = 'mapped_bytes metadata_bytes live_bytes cached_bytes free_bytes dirty_bytes big_bytes purged_bytes '\\\n"
-                "        'heaps heaps_parked slabs refills refilled_blocks flushes flushed_blocks remote_frees '\\\n"
-                "        'large_allocs large_frees foreign_frees purges mallocs frees'\n"
+                "names = '"
+#define X(field, unit, words) #field " "
+#include "stats.def"
+                "'\n"
                 "missing = [n for n in names.split() if not isinstance(s.get(n), int)]\n"
                 "assert not missing, missing\n"
                 "assert s['mapped_bytes'] >= s['live_bytes'] > 0\n",

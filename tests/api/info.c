@@ -68,6 +68,12 @@ static void test_mallinfo(void)
            (size_t)m.fordblks == m2.fordblks,
        "mallinfo agrees with mallinfo2");
     free(p);
+    void *big = malloc(50000000);
+    m2 = mallinfo2();
+    m = old();
+    ok(m2.hblks == 1 && m.hblks == 1 && m2.hblkhd >= 50000000, "a block with a mapping of its own is one of hblks");
+    free(big);
+    ok(mallinfo2().hblks == 0 && mallinfo2().hblkhd == 0, "and is not when freed");
 }
 
 /* Well-formed: one root, all elements closed in order, attributes quoted, no bare < or &.  Enough for elements,
@@ -154,8 +160,32 @@ static bool well_formed(const char *s, char *root, size_t root_size)
     return seen_root && depth == 0;
 }
 
+/* Of the <total> of that type, count and size. */
+static bool total(const char *text, const char *type, unsigned long long *n, unsigned long long *size)
+{
+    char start[64];
+    snprintf(start, sizeof start, "<total type=\"%s\" ", type);
+    const char *at = strstr(text, start);
+    return at && sscanf(at + strlen(start), "count=\"%llu\" size=\"%llu\"/>", n, size) == 2;
+}
+
+/* The parts of what is mapped are as large as the whole. */
+static bool parts_add_up(const char *text)
+{
+    static const char *const parts[] = { "live", "remote", "cached", "runs", "spare", "nursery", "free", "dirty", "fresh",
+                                         "waste" };
+    unsigned long long sum = 0, n, size;
+    for (size_t i = 0; i < COUNT_OF(parts); i++) {
+        if (!total(text, parts[i], &n, &size))
+            return false;
+        sum += size;
+    }
+    return total(text, "mapped", &n, &size) && size == sum && n >= 1;
+}
+
 static void test_malloc_info(void)
 {
+    unsigned long long number, size_of_all;
     char root[32] = "";
     /* The judge itself can say no. */
     ok(well_formed("<a b=\"1\"><c/> <d e='2' >x</d></a>\n", root, sizeof root) &&
@@ -173,6 +203,10 @@ static void test_malloc_info(void)
     if (!ok(text && size > 0 && strlen(text) == size && well_formed(text, root, sizeof root), "its XML is well formed"))
         note("%s", text);
     ok(strcmp(root, "malloc") == 0, "its root is <malloc>");
+    if (!ok(parts_add_up(text), "what is mapped is the sum of its parts"))
+        note("%s", text);
+    ok(total(text, "mmap", &number, &size_of_all) && number == 1 && size_of_all >= 50000000 && size_of_all < 50100000,
+       "the one big block is counted");
     free(text);
     free(p);
 

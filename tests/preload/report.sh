@@ -31,6 +31,12 @@ json() {
     env LD_PRELOAD="$so" HAKMEM_STATS=json ls / >out 2>err && grep -q '^{"hakmem": .*}$' err && [ "$(wc -l <err)" = 1 ]
 }
 ok "ls /: statistics in JSON" json
+if command -v python3 >/dev/null; then
+    reads() { python3 -m json.tool err >out && grep -q '"mapped_bytes": [1-9]' out; }
+    ok "which python3 -m json.tool reads" reads
+else
+    skip "which python3 -m json.tool reads" "no python3"
+fi
 pipe() { [ "$( (env LD_PRELOAD="$so" HAKMEM_STATS=json cat lines >out) 2>&1 | wc -l)" = 1 ]; }
 ok "into a pipe" pipe
 
