@@ -10,6 +10,7 @@
  */
 #include "alloc.h"
 #include "big.h"
+#include "bigcache.h"
 #include "census.h"
 #include "memcheck.h"
 #include "meta.h"
@@ -160,24 +161,34 @@ static void count_large(bool alloc)
         hkm_add(alloc ? &large_allocs : &large_frees, 1);
 }
 
+/* A block above HKM_MID_MAX that was freed and kept. */
+static void *take_kept(size_t size, bool zero, const void *site)
+{
+    void *p = NULL;
+    if (size <= HKM_RUN_MAX)
+        p = hkm_mid_pop(&hkm_thread_front()->runs, size, site);
+    if (!p)
+        p = hkm_bigcache_take(size, site);
+    if (p && zero)
+        memset(p, 0, size); /* warm pages: sooner cleared than new ones are faulted in */
+    return p;
+}
+
 /* Blocks above HKM_MID_MAX. */
 static void *take_large(size_t size, size_t alignment, bool zero, const void *site)
 {
-    void *p = NULL;
     hkm_os_init();
-    if (size <= HKM_RUN_MAX && alignment <= HKM_SLOT_SIZE && size < hkm_policy_big()) {
-        p = hkm_mid_pop(&hkm_thread_front()->runs, size, site);
-        if (p && zero)
-            memset(p, 0, size); /* warm pages: sooner cleared than new ones are faulted in */
-    }
+    void *p = alignment <= hkm_os.page ? take_kept(size, zero, site) : NULL;
+    if (!p && size >= HKM_BIGCACHE_LEAST)
+        hkm_bigcache_make_way(size);
     if (!p && (size >= hkm_policy_big() || alignment > HKM_SUPERSLAB_SIZE))
-        p = hkm_big_alloc(size, alignment);
+        p = hkm_big_alloc(size, alignment, site);
     /* Where the kernel gives no more, there may be room among the free slots, whose address space stays mapped. */
     if (!p && alignment <= HKM_SUPERSLAB_SIZE) {
         struct hkm_heap *h = hkm_thread_own();
         do
             p = hkm_mid_alloc(size, alignment, zero, site);
-        while (!p && h && hkm_heap_release_runs(h)); /* cached ones may be too short, but lie side by side */
+        while (!p && ((h && hkm_heap_release_runs(h)) || hkm_bigcache_release()));
     }
     if (p)
         count_large(true);
@@ -375,7 +386,7 @@ static void give_run(struct hkm_slab *s)
 {
     struct hkm_heap *h = hkm_thread_keep();
     count_large(false);
-    if (!h || !(hkm_mid_push(&h->front.runs, s) || hkm_heap_keep_run(h, s)))
+    if (!(h && (hkm_mid_push(&h->front.runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s))
         hkm_mid_free(s);
 }
 
@@ -403,7 +414,7 @@ static __attribute__((noinline)) void give(void *p)
         give_run(at.slab);
         break;
     case BIG:
-        if (!hkm_big_free(p))
+        if (!hkm_bigcache_free_big(p))
             hkm_os_bad_pointer("free", "double free", p);
         count_large(false);
         break;
@@ -488,6 +499,7 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
     }
     if (unlikely(size > PTRDIFF_MAX))
         return out_of_memory();
+    void *q;
     switch (HKM_VALGRIND ? NOWHERE : at.kind) { /* memcheck is to see every block move */
     case SLAB:
         if (size <= at.bytes && (size >= at.bytes / 2 || at.bytes <= 64))
@@ -500,13 +512,14 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
     case RUN:
         if (size > HKM_MID_MAX && size < hkm_policy_big() && hkm_mid_resize(at.slab, size))
             return p;
+        if (hkm_policy_move_out(size, hkm_big_count()) && (q = hkm_big_adopt(p, at.bytes, size)) != NULL) {
+            hkm_mid_free_moved(at.slab);
+            return q;
+        }
         break;
     case BIG:
-        if (size >= hkm_policy_big() / 2) {
-            void *q = hkm_big_resize(p, size);
-            if (q)
-                return q; /* else the program has split the mapping by mlock or the like, and it must be copied */
-        }
+        if (size >= HKM_BIGCACHE_LEAST && (q = hkm_big_resize(p, size)) != NULL)
+            return q; /* else the program has split the mapping by mlock or the like, and it must be copied */
         break;
     default:
         break;

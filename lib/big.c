@@ -13,11 +13,14 @@
 #include "memcheck.h"
 #include "meta.h"
 #include "os.h"
+#include "registry.h"
 
 struct entry {
     hkm_word start; /* address of the block; 0: none.  Stored after `bytes`, by release, for the child of a fork */
-    hkm_word bytes;
+    hkm_word bytes; /* a multiple of the page, plus IDLE while the block is free and kept by bigcache.c */
+    hkm_word site;  /* who asked for it */
 };
+enum { IDLE = 1 };
 
 struct table {
     size_t places, count;
@@ -30,10 +33,16 @@ static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_BIG);
 static struct table *table;     /* under lock, like all below */
 static uintptr_t freed[FREED];  /* the blocks freed last, to tell a double free from a foreign pointer */
 static unsigned next_freed;
-static hkm_word total; /* bytes; read without the lock */
+static hkm_word total, idle; /* bytes, and those of the idle blocks; read without the lock */
+static hkm_word entries; /* as counted in the table; read without the lock */
 static hkm_word some;  /* not 0 while there may be entries: lets a foreign pointer pass without the lock */
 
-size_t hkm_big_bytes(void) { return hkm_load(&total); }
+size_t hkm_big_mapped(void) { return hkm_load(&total); }
+size_t hkm_big_bytes(void) { return hkm_load(&total) - hkm_load(&idle); }
+size_t hkm_big_count(void) { return hkm_load(&entries); }
+
+static size_t bytes_of(const struct entry *e) { return hkm_load(&e->bytes) & ~(size_t)IDLE; }
+static bool is_idle(const struct entry *e) { return hkm_load(&e->bytes) & IDLE; }
 
 static size_t home_in(uintptr_t p, size_t places)
 {
@@ -56,19 +65,20 @@ static struct entry *find(uintptr_t p)
     return NULL;
 }
 
-static void fill(struct entry *e, uintptr_t start, size_t bytes)
+static void fill(struct entry *e, struct entry from)
 {
     hkm_store_rel(&e->start, 0); /* never an address with another's bytes */
-    hkm_store_rel(&e->bytes, bytes);
-    hkm_store_rel(&e->start, start);
+    hkm_store_rel(&e->bytes, from.bytes);
+    hkm_store_rel(&e->site, from.site);
+    hkm_store_rel(&e->start, from.start);
 }
 
-static void put(uintptr_t start, size_t bytes)
+static void put(struct entry from)
 {
-    size_t i = home(start);
+    size_t i = home(from.start);
     while (start_of(i))
         i = next(i);
-    fill(&table->at[i], start, bytes);
+    fill(&table->at[i], from);
 }
 
 static void take_out(struct entry *e)
@@ -77,7 +87,7 @@ static void take_out(struct entry *e)
     for (size_t i = next(hole); start_of(i); i = next(i)) {
         /* An entry may move up unless its home lies behind the hole. */
         if (((i - home(start_of(i))) & mask) >= ((i - hole) & mask)) {
-            fill(&table->at[hole], start_of(i), hkm_load(&table->at[i].bytes));
+            fill(&table->at[hole], table->at[i]);
             hole = i;
         }
     }
@@ -89,25 +99,28 @@ static void take_out(struct entry *e)
 static HKM_COLD void mend(void)
 {
     bool moved = table != NULL;
-    size_t bytes = 0;
+    size_t bytes = 0, idle_bytes = 0;
     while (moved) {
         moved = false;
-        table->count = bytes = 0;
+        table->count = bytes = idle_bytes = 0;
         for (size_t i = 0; i < table->places; i++) {
             struct entry *e = &table->at[i], *found = start_of(i) ? find(start_of(i)) : NULL;
             uintptr_t start = start_of(i);
             if (start && found != e) {
                 if (!found) /* in front of this one first: it must not get lost if another fork comes */
-                    put(start, hkm_load(&e->bytes));
+                    put(*e);
                 hkm_store_rel(&e->start, 0);
                 moved = true;
             } else if (start) {
                 table->count++;
-                bytes += hkm_load(&e->bytes);
+                bytes += bytes_of(e);
+                idle_bytes += is_idle(e) ? bytes_of(e) : 0;
             }
         }
     }
     hkm_store(&total, bytes);
+    hkm_store(&idle, idle_bytes);
+    hkm_store(&entries, table ? table->count : 0);
     hkm_store(&some, 1);
 }
 
@@ -154,51 +167,83 @@ static bool make_room(void)
     return true;
 }
 
-static bool enter(void *p, size_t bytes)
+static bool enter(void *p, size_t bytes, const void *site)
 {
     lock_table();
     bool ok = make_room();
     if (ok) {
-        put((uintptr_t)p, bytes);
+        put((struct entry){ (uintptr_t)p, bytes, (size_t)site });
         table->count++;
         for (unsigned i = 0; i < FREED; i++)
             if (freed[i] == (uintptr_t)p)
                 freed[i] = 0;
         hkm_store(&some, 1);
         hkm_store(&total, hkm_load(&total) + bytes);
+        hkm_store(&entries, table->count);
     }
     hkm_unlock(&lock);
     return ok;
 }
 
-/* Removes an entry and returns its bytes; 0: there is none. */
-static size_t leave(const void *p, bool remember)
+/* Removes a block that is idle, or one that is not, and returns its bytes; 0: there is none of that kind. */
+static size_t leave(const void *p, bool was_idle, bool remember)
 {
+    size_t bytes = 0;
     if (!hkm_load(&some))
         return 0;
     lock_table();
     struct entry *e = find((uintptr_t)p);
-    size_t bytes = e ? hkm_load(&e->bytes) : 0;
-    if (e) {
+    if (e && is_idle(e) == was_idle) {
+        bytes = bytes_of(e);
         take_out(e);
         if (remember)
             freed[next_freed++ % FREED] = (uintptr_t)p;
+        if (was_idle)
+            hkm_store(&idle, hkm_load(&idle) - bytes);
         hkm_store(&total, hkm_load(&total) - bytes);
+        hkm_store(&entries, table->count);
     }
     hkm_unlock(&lock);
     return bytes;
 }
 
-size_t hkm_big_size(const void *p)
+static size_t look(const void *p, bool want_idle)
 {
     if (!hkm_load(&some))
         return 0;
     lock_table();
     const struct entry *e = find((uintptr_t)p);
-    size_t bytes = e ? hkm_load(&e->bytes) : 0;
+    size_t bytes = e && is_idle(e) == want_idle ? bytes_of(e) : 0;
     hkm_unlock(&lock);
     return bytes;
 }
+
+size_t hkm_big_size(const void *p) { return look(p, false); }
+size_t hkm_big_capacity(const void *p) { return look(p, true); }
+
+/* Marks the block as idle, or as not; its bytes, 0: it is no block, or is that already. */
+static size_t mark(const void *p, bool to_idle, const void **site)
+{
+    size_t bytes = 0;
+    if (!hkm_load(&some))
+        return 0;
+    lock_table();
+    struct entry *e = find((uintptr_t)p);
+    if (e && is_idle(e) != to_idle) {
+        bytes = bytes_of(e);
+        if (to_idle)
+            *site = (const void *)hkm_load(&e->site);
+        else
+            hkm_store(&e->site, (size_t)*site);
+        hkm_store(&e->bytes, bytes | (to_idle ? IDLE : 0));
+        hkm_store(&idle, hkm_load(&idle) + (to_idle ? bytes : -bytes));
+    }
+    hkm_unlock(&lock);
+    return bytes;
+}
+
+size_t hkm_big_idle(const void *p, const void **site) { return mark(p, true, site); }
+void hkm_big_wake(const void *p, const void *site) { (void)mark(p, false, &site); }
 
 void *hkm_big_around(const void *p)
 {
@@ -207,7 +252,7 @@ void *hkm_big_around(const void *p)
         return NULL;
     lock_table();
     for (size_t i = 0; table && table->count && i < table->places && !found; i++)
-        if (start_of(i) && (uintptr_t)p - start_of(i) < hkm_load(&table->at[i].bytes))
+        if (start_of(i) && (uintptr_t)p - start_of(i) < bytes_of(&table->at[i]))
             found = (void *)start_of(i);
     hkm_unlock(&lock);
     return found;
@@ -219,14 +264,16 @@ bool hkm_big_was(const void *p)
     if (!hkm_load(&some))
         return false;
     lock_table();
+    const struct entry *e = find((uintptr_t)p);
+    bool kept = e && is_idle(e);
     for (unsigned i = 0; i < FREED; i++)
         was = was || (p && freed[i] == (uintptr_t)p);
     hkm_unlock(&lock);
     /* The kernel may have given the address to somebody else since, whose block it is now. */
-    return was && !hkm_os_mapped(p);
+    return kept || (was && !hkm_os_mapped(p));
 }
 
-void *hkm_big_alloc(size_t size, size_t alignment)
+void *hkm_big_alloc(size_t size, size_t alignment, const void *site)
 {
     size_t bytes = hkm_round_up(size ? size : 1, hkm_os.page), extra = alignment > hkm_os.page ? alignment : 0, all;
     if (bytes < size || __builtin_add_overflow(bytes, extra, &all) || all > PTRDIFF_MAX)
@@ -242,21 +289,24 @@ void *hkm_big_alloc(size_t size, size_t alignment)
             hkm_os_unmap(start + bytes, (size_t)(p + all - (start + bytes)));
         p = start;
     }
-    if (!enter(p, bytes)) {
+    if (!enter(p, bytes, site)) {
         hkm_os_unmap(p, bytes);
         return NULL;
     }
     return p;
 }
 
-bool hkm_big_free(void *p)
+static bool unmap(void *p, bool was_idle)
 {
     /* Out of the table first: once unmapped, the address may be handed out again at once. */
-    size_t bytes = leave(p, true);
+    size_t bytes = leave(p, was_idle, true);
     if (bytes)
         hkm_os_unmap(p, bytes);
     return bytes != 0;
 }
+
+bool hkm_big_free(void *p) { return unmap(p, false); }
+void hkm_big_drop(void *p) { (void)unmap(p, true); }
 
 void *hkm_big_resize(void *p, size_t size)
 {
@@ -266,11 +316,23 @@ void *hkm_big_resize(void *p, size_t size)
     old = hkm_big_size(p);
     if (bytes == old)
         return p;
-    if (!leave(p, false))
+    if (!leave(p, false, false))
         return NULL;
     void *q = hkm_os_resize(p, old, bytes, true);
     /* There is room in the table: an entry has just left it, and if others took its place they made more. */
-    if (!enter(q ? q : p, q ? bytes : old))
+    if (!enter(q ? q : p, q ? bytes : old, HKM_SITE_RESIZED))
+        hkm_os_panic("realloc(): out of memory for the table of big blocks");
+    return q;
+}
+
+void *hkm_big_adopt(void *p, size_t old, size_t size)
+{
+    size_t bytes = hkm_round_up(size, hkm_os.page);
+    lock_table();
+    bool ok = make_room();
+    hkm_unlock(&lock);
+    void *q = ok && bytes > old ? hkm_os_resize(p, old, bytes, true) : NULL;
+    if (q && !enter(q, bytes, HKM_SITE_RESIZED))
         hkm_os_panic("realloc(): out of memory for the table of big blocks");
     return q;
 }

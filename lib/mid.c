@@ -78,6 +78,8 @@ void hkm_mid_free(struct hkm_slab *s)
     hkm_superslab_give(s, s->run);
 }
 
+void hkm_mid_free_moved(struct hkm_slab *s) { hkm_superslab_give_moved(s, s->run, s->bytes); }
+
 size_t hkm_mid_drain(struct hkm_runs *c)
 {
     size_t given = 0;
@@ -96,6 +98,8 @@ size_t hkm_mid_drain(struct hkm_runs *c)
 bool hkm_mid_resize(struct hkm_slab *s, size_t size)
 {
     size_t bytes = hkm_round_up(size, hkm_os.page), slots = slots_for(bytes);
+    if (slots != s->run)
+        s->site = HKM_SITE_RESIZED;
     if (slots > s->run) {
         if (!hkm_superslab_run_extend(s, s->run, slots - s->run))
             return false;

@@ -20,6 +20,16 @@ struct hkm_runs {
     size_t held, allowed;                    /* slots; held <= allowed <= HKM_RUN_SLOTS */
 };
 
+/* A cached run, of enough slots, is handed out again. */
+HKM_INLINE void *hkm_mid_wake(struct hkm_slab *s, size_t size, const void *site)
+{
+    s->listed = 0;
+    if (unlikely(s->bytes < size))
+        s->bytes = hkm_round_up(size, hkm_os.page);
+    s->site = site;
+    return s->start;
+}
+
 /* size: above 0, at most HKM_RUN_MAX.  NULL: there is none of that length. */
 HKM_INLINE void *hkm_mid_pop(struct hkm_runs *c, size_t size, const void *site)
 {
@@ -29,13 +39,10 @@ HKM_INLINE void *hkm_mid_pop(struct hkm_runs *c, size_t size, const void *site)
         return NULL;
     c->run[slots] = s->next;
     c->held -= slots;
-    s->listed = 0;
-    if (unlikely(s->bytes < size))
-        s->bytes = hkm_round_up(size, hkm_os.page);
-    s->site = site;
-    if (!s->start)
+    void *p = hkm_mid_wake(s, size, site);
+    if (!p)
         __builtin_unreachable(); /* so that the caller's test is the one above */
-    return s->start;
+    return p;
 }
 
 /* False: there is no room for it. */
@@ -56,6 +63,7 @@ size_t hkm_mid_drain(struct hkm_runs *c); /* gives them all back; slots */
 /* zero: the caller wants it cleared.  alignment: 2^k.  NULL: no memory. */
 void *hkm_mid_alloc(size_t size, size_t alignment, bool zero, const void *site);
 void hkm_mid_free(struct hkm_slab *s);
+void hkm_mid_free_moved(struct hkm_slab *s); /* its pages were moved elsewhere */
 /* Grows or shrinks in place; false: it must move. */
 bool hkm_mid_resize(struct hkm_slab *s, size_t size);
 

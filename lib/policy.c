@@ -7,6 +7,10 @@
 #include "class.h"
 #include "option.h"
 
+/* A run that has outgrown its place probably grows on, and to copy it takes longer than to fault new pages in from 4 MiB on
+ * (bench/realloc_growth).  Each mapping is one of those that the kernel counts, 65530 in a process by default. */
+enum { MOVE_OUT = 4 << 20, MAPPINGS = 512 };
+
 /* KiB to bytes, as many as a size_t can say. */
 static size_t bytes_of(size_t kib) { return kib > SIZE_MAX >> 10 ? SIZE_MAX : kib << 10; }
 
@@ -47,6 +51,17 @@ size_t hkm_policy_dirty_most(size_t used)
     size_t most = floor > SIZE_MAX / 8 ? SIZE_MAX : floor * 8;
     size_t share = limit > SIZE_MAX / 4 ? SIZE_MAX : used / 100 * hkm_load(&hkm_option.dirty_percent) * 4;
     return most > share ? most : share;
+}
+
+size_t hkm_policy_bigcache(size_t used)
+{
+    size_t most = hkm_policy_dirty_most(used), kib = bytes_of(hkm_load(&hkm_option.bigcache_kb));
+    return hkm_load(&hkm_option.disable_bigcache) ? 0 : most < kib ? most : kib;
+}
+
+bool hkm_policy_move_out(size_t size, size_t mappings)
+{
+    return size >= MOVE_OUT && mappings < MAPPINGS && !hkm_load(&hkm_option.disable_big_mappings);
 }
 
 size_t hkm_policy_purge_ms(void) { return hkm_load(&hkm_option.purge_ms); }

@@ -59,11 +59,14 @@ struct hkm_slab {
     /* Holder of the slot: a bit per page.  Set: the page is zero, apart from bytes of blocks that are out or cached; of
      * blocks smaller than a page, none was out since. */
     uint16_t zero;
-    const void *site;             /* of a run: who asked for it */
+    const void *site;             /* of a run: who asked for it, or HKM_SITE_RESIZED */
     hkm_word refused;             /* holder of the slot: the kernel would not purge it; see superslab.c */
 };
 enum { HKM_SLAB_SHIFT = 7 };
 _Static_assert(sizeof(struct hkm_slab) <= 1 << HKM_SLAB_SHIFT, "a slab record fits its place");
+
+/* Instead of the call site, of a block that realloc has made another size of: who asked for it will not ask for one like it. */
+#define HKM_SITE_RESIZED ((const void *)1)
 
 /* One word of each bitmap. */
 struct hkm_map {

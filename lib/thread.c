@@ -11,6 +11,7 @@
  * birth), makes orphans of the heaps whose threads it does not have, and mends the lists if their lock was left held.
  */
 #include "thread.h"
+#include "bigcache.h"
 #include "meta.h"
 #include "os.h"
 #include "shared_pool.h"
@@ -125,6 +126,7 @@ static void settle(struct hkm_heap *mine, size_t generation)
         }
         hkm_store(&norphaned, orphans);
         hkm_heap_recount();
+        hkm_bigcache_recount();
         list_live();
         hkm_store(&settled, generation);
     }
@@ -354,7 +356,8 @@ void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
         void *p = hkm_heap_refill(h, cls);
         if (p)
             return p;
-        if (claim(h, cls) || hkm_heap_supply(h, cls) || hkm_heap_release_runs(h) || bury_orphan())
+        if (claim(h, cls) || hkm_heap_supply(h, cls) || hkm_heap_release_runs(h) || hkm_bigcache_release() ||
+            bury_orphan())
             continue;
         if (!hkm_shared_pool_grow())
             break;
@@ -386,6 +389,7 @@ size_t hkm_thread_purge(void)
         hkm_heap_flush(mine);
     while (bury_orphan())
         ;
+    hkm_bigcache_release();
     hkm_superslab_retry(); /* the program asks for it, so it may have unlocked memory */
     hkm_thread_each(purge_one, &done);
     return done + hkm_superslab_purge(0);

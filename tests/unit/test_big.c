@@ -16,7 +16,7 @@ START_TEST(many_sizes)
     ck_assert_uint_eq(hkm_big_bytes(), 0);
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         size_t bytes = sizes[i] ? hkm_round_up(sizes[i], page) : page;
-        char *p = hkm_big_alloc(sizes[i], 16);
+        char *p = hkm_big_alloc(sizes[i], 16, NULL);
         ck_assert_ptr_nonnull(p);
         ck_assert_uint_eq((uintptr_t)p % page, 0);
         ck_assert(all_zero(p, bytes));
@@ -29,9 +29,9 @@ START_TEST(many_sizes)
         ck_assert(!unit_readable(p));
         ck_assert(!hkm_big_free(p)); /* twice */
     }
-    ck_assert_ptr_null(hkm_big_alloc(SIZE_MAX, 16));
-    ck_assert_ptr_null(hkm_big_alloc(PTRDIFF_MAX, 16));
-    ck_assert_ptr_null(hkm_big_alloc(SIZE_MAX - 2 * page, SIZE_MAX / 2 + 1));
+    ck_assert_ptr_null(hkm_big_alloc(SIZE_MAX, 16, NULL));
+    ck_assert_ptr_null(hkm_big_alloc(PTRDIFF_MAX, 16, NULL));
+    ck_assert_ptr_null(hkm_big_alloc(SIZE_MAX - 2 * page, SIZE_MAX / 2 + 1, NULL));
     ck_assert_uint_eq(hkm_big_bytes(), 0);
 }
 END_TEST
@@ -46,7 +46,7 @@ START_TEST(unknown_pointers)
         ck_assert(!hkm_big_free(&here));
         ck_assert_ptr_null(hkm_big_resize(&here, 100));
         ck_assert_ptr_null(hkm_big_around(&here));
-        ck_assert_ptr_nonnull(hkm_big_alloc(1, 1)); /* the second time there is a table */
+        ck_assert_ptr_nonnull(hkm_big_alloc(1, 1, NULL)); /* the second time there is a table */
     }
 }
 END_TEST
@@ -55,7 +55,7 @@ START_TEST(around)
 {
     hkm_os_init();
     size_t page = hkm_os.page;
-    char *p = hkm_big_alloc(3 * page, 16), *q = hkm_big_alloc(3 * page, 16);
+    char *p = hkm_big_alloc(3 * page, 16, NULL), *q = hkm_big_alloc(3 * page, 16, NULL);
     ck_assert_ptr_eq(hkm_big_around(p), p);
     ck_assert_ptr_eq(hkm_big_around(p + 1), p);
     ck_assert_ptr_eq(hkm_big_around(p + 3 * page - 1), p);
@@ -75,7 +75,7 @@ START_TEST(alignments)
     size_t page = hkm_os.page;
     for (size_t alignment = 1; alignment <= GIB; alignment *= 2) {
         size_t before = unit_address_space();
-        char *p = hkm_big_alloc(2 * page, alignment);
+        char *p = hkm_big_alloc(2 * page, alignment, NULL);
         ck_assert_ptr_nonnull(p);
         ck_assert_uint_eq((uintptr_t)p % alignment, 0);
         ck_assert_uint_eq(hkm_big_size(p), 2 * page);
@@ -97,7 +97,7 @@ START_TEST(table)
     hkm_os_init();
     size_t page = hkm_os.page, sum = 0;
     for (size_t i = 0; i < COUNT; i++) {
-        p[i] = hkm_big_alloc((1 + i % 3) * page, 16);
+        p[i] = hkm_big_alloc((1 + i % 3) * page, 16, NULL);
         ck_assert_ptr_nonnull(p[i]);
         sum += (1 + i % 3) * page;
         expect(hkm_big_size(p[i]) == (1 + i % 3) * page);
@@ -114,7 +114,7 @@ START_TEST(table)
                 sum -= bytes;
                 expect(hkm_big_size(was) == 0);
             } else {
-                p[i] = hkm_big_alloc(bytes, 16);
+                p[i] = hkm_big_alloc(bytes, 16, NULL);
                 expect(p[i] != NULL);
                 sum += bytes;
             }
@@ -134,7 +134,7 @@ START_TEST(resize_moves_the_contents)
 {
     hkm_os_init();
     size_t page = hkm_os.page;
-    char *p = hkm_big_alloc(4 * page, 16), *q;
+    char *p = hkm_big_alloc(4 * page, 16, NULL), *q;
     pattern_fill(p, 4 * page, 1);
     ck_assert_ptr_eq(hkm_big_resize(p, 4 * page), p);
     ck_assert_ptr_eq(hkm_big_resize(p, 3 * page + 1), p);
@@ -172,7 +172,7 @@ static void *churn(void *arg)
     for (int round = 0; round < 3000; round++) {
         size_t i = random_below(&seed, COUNT_OF(held)), pages = 1 + random_below(&seed, 8);
         if (!held[i].p) {
-            held[i].p = hkm_big_alloc(pages * hkm_os.page, hkm_os.page << random_below(&seed, 3));
+            held[i].p = hkm_big_alloc(pages * hkm_os.page, hkm_os.page << random_below(&seed, 3), NULL);
         } else {
             if (*held[i].p != (char)i || hkm_big_size(held[i].p) != held[i].pages * hkm_os.page)
                 return NULL;
@@ -211,13 +211,13 @@ END_TEST
 static void run_out(void *arg)
 {
     (void)arg;
-    char *p = hkm_big_alloc(MIB, 16);
+    char *p = hkm_big_alloc(MIB, 16, NULL);
     CHILD(p != NULL);
     pattern_fill(p, MIB, 1);
     unit_limit(16 * MIB);
     errno = 77;
-    CHILD(hkm_big_alloc(32 * MIB, 16) == NULL);
-    CHILD(hkm_big_alloc(1, 64 * MIB) == NULL);
+    CHILD(hkm_big_alloc(32 * MIB, 16, NULL) == NULL);
+    CHILD(hkm_big_alloc(1, 64 * MIB, NULL) == NULL);
     CHILD(hkm_big_resize(p, 32 * MIB) == NULL);
     CHILD(errno == 77);
     CHILD(hkm_big_size(p) == MIB && pattern_holds(p, MIB, 1) && hkm_big_bytes() == MIB);
@@ -240,7 +240,7 @@ START_TEST(freed_before)
         return;
     hkm_os_init();
     size_t page = hkm_os.page;
-    char *p = hkm_big_alloc(4 * page, 16), *q = hkm_big_alloc(4 * page, 16);
+    char *p = hkm_big_alloc(4 * page, 16, NULL), *q = hkm_big_alloc(4 * page, 16, NULL);
     ck_assert(!hkm_big_was(p) && !hkm_big_was(NULL));
     ck_assert(hkm_big_free(p));
     ck_assert(hkm_big_was(p) && !hkm_big_was(q) && !hkm_big_was(p + page) && !hkm_big_was(NULL));
@@ -275,7 +275,7 @@ static void examine(void)
         _exit(1);
     before = hkm_big_bytes();
     for (size_t i = 0; i < 20; i++) {
-        char *p = hkm_big_alloc(page, 16);
+        char *p = hkm_big_alloc(page, 16, NULL);
         if (!p || hkm_big_size(p) != page || (i % 2 && !hkm_big_free(p)))
             _exit(2);
     }
@@ -337,9 +337,9 @@ START_TEST(fork_in_the_middle)
     sigaction(SIGALRM, &act, NULL);
     /* Neighbours would have their places apart from each other.  Who comes last is not at home, and moves up later. */
     for (size_t i = 0; i < COUNT_OF(p); i++)
-        ck_assert_ptr_nonnull(p[i] = hkm_big_alloc(page, page << random_below(&seed, 14)));
+        ck_assert_ptr_nonnull(p[i] = hkm_big_alloc(page, page << random_below(&seed, 14), NULL));
     for (size_t i = 0; i < COUNT_OF(fixed); i++)
-        ck_assert_ptr_nonnull(fixed[i] = hkm_big_alloc((1 + i % 5) * page, page << random_below(&seed, 14)));
+        ck_assert_ptr_nonnull(fixed[i] = hkm_big_alloc((1 + i % 5) * page, page << random_below(&seed, 14), NULL));
     stride = SINGLE_STEP ? 3 : 1; /* other instructions each time */
     for (size_t i = 0; i < COUNT_OF(p); i++) {
         watch(true);
@@ -350,7 +350,7 @@ START_TEST(fork_in_the_middle)
     for (size_t i = 0; i <= COUNT_OF(p); i++) { /* in the end it grows */
         stride = !SINGLE_STEP ? 1 : i < COUNT_OF(p) ? 17 : 7;
         watch(true);
-        char *q = hkm_big_alloc(page, 16);
+        char *q = hkm_big_alloc(page, 16, NULL);
         watch(false);
         ck_assert_ptr_nonnull(q);
     }
