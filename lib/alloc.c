@@ -112,10 +112,10 @@ static struct place locate(const void *p, const char *function)
     at.bytes = hkm_big_size(p);
     if (at.bytes)
         at.kind = BIG;
-    else if (unlikely(hkm_big_around(p) != NULL))
-        bad(function, p);
     else if (unlikely(hkm_big_was(p)))
         refuse(function, "double free", p);
+    else if (unlikely(hkm_big_around(p) != NULL))
+        bad(function, p);
     return at;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "alloc.h"
 #include "big.h"
+#include "bigcache.h"
 #include "memcheck.h"
 #include "option.h"
 #include "policy.h"
@@ -570,6 +571,58 @@ static void run_out(void *arg)
     CHILD(hkm_alloc(64 * MIB, SITE) != NULL && hkm_alloc(100, SITE) != NULL);
 }
 
+/* A run that cannot grow where it is takes its pages along, and is not copied. */
+START_TEST(a_run_moves_its_pages)
+{
+    enum { SIZE = 6 << 20 };
+    char *p = hkm_alloc(SIZE, SITE), *q = hkm_alloc(SIZE, SITE), *low = p < q ? p : q, *high = p < q ? q : p;
+    ck_assert_ptr_eq(low + SIZE, high);
+    pattern_fill(p, SIZE, 1);
+    pattern_fill(q, SIZE, 1);
+    size_t taken = hkm_superslab_taken();
+    ck_assert_ptr_nonnull(p = hkm_alloc_resize(low, SIZE + MIB, SITE));
+    ck_assert(pattern_holds(p, SIZE, 1) && pattern_holds(high, SIZE, 1));
+    if (!HKM_VALGRIND) {
+        ck_assert_uint_eq(hkm_big_size(p), SIZE + MIB);
+        ck_assert_uint_eq(hkm_superslab_taken(), taken - SIZE);
+        ck_assert_uint_eq(hkm_superslab_dirty(), 0);
+    }
+    /* It grows on, shrinks, and is freed as any other. */
+    static const size_t sizes[] = { 90 * MIB, 2 * MIB, 1000 };
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        ck_assert_ptr_nonnull(p = hkm_alloc_resize(p, sizes[i], SITE));
+        ck_assert(pattern_holds(p, sizes[i] < SIZE ? sizes[i] : SIZE, 1));
+    }
+    give(p);
+    give(high);
+}
+END_TEST
+
+/* What is freed is handed out again, a second free is found out, and calloc clears it. */
+START_TEST(kept_big_blocks)
+{
+    static const size_t sizes[] = { 3 * MIB, 40 * MIB };
+    char *keep = hkm_alloc(400 * MIB, SITE);
+    ck_assert_ptr_nonnull(keep);
+    for (size_t i = 0; i < COUNT_OF(sizes); i++) {
+        char *p = hkm_alloc(sizes[i], SITE);
+        memset(p, 3, sizes[i]);
+        give(p);
+        ck_assert_uint_ge(hkm_bigcache_bytes(), sizes[i]);
+        unit_aborts(free_it, p, "hakmem: free(): double free: %p\n", (void *)p);
+        unit_aborts(resize_it, p, "hakmem: realloc(): double free: %p\n", (void *)p);
+        ck_assert_ptr_eq(hkm_alloc_zeroed(1, sizes[i] - MIB / 8, SITE), p);
+        ck_assert(all_zero(p, sizes[i] - MIB / 8));
+        give(p);
+        ck_assert_ptr_eq(hkm_alloc(sizes[i] - HKM_RED_ZONE, SITE), p);
+        give(p);
+        hkm_alloc_purge();
+        ck_assert_uint_eq(hkm_bigcache_bytes(), 0);
+    }
+    give(keep);
+}
+END_TEST
+
 START_TEST(out_of_memory)
 {
     if (LIMITS_HOLD)
@@ -581,4 +634,4 @@ UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, imposs
           as_the_c_library_has_it, resize, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
           double_free_seen_at_flush, work_of_threads, cached_runs_are_given_up,
-          out_of_memory)
+          a_run_moves_its_pages, kept_big_blocks, out_of_memory)
