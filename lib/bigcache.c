@@ -132,10 +132,10 @@ static bool put(size_t block, size_t bytes, const void *site)
 
 bool hkm_bigcache_put_run(struct hkm_slab *s)
 {
-    s->listed = 1; /* by which a second free is found out */
+    s->listed = HKM_RUN_IN_BIGCACHE; /* by which a second free is found out */
     if (put((size_t)s, (size_t)s->run << HKM_SLOT_SHIFT, s->site))
         return true;
-    s->listed = 0;
+    s->listed = HKM_RUN_LIVE;
     return false;
 }
 

@@ -11,6 +11,7 @@
  */
 #include "census.h"
 #include "big.h"
+#include "bigcache.h"
 #include "lock.h"
 #include "meta.h"
 #include "nursery.h"
@@ -38,8 +39,9 @@ static void count_run(struct tally *t, const struct hkm_range *r, size_t slot, s
     size_t slots = hkm_peek(s->run), bytes = hkm_peek(s->bytes), all = slots << HKM_SLOT_SHIFT;
     if (!slots || slots > used - slot || bytes > all)
         return; /* it is just coming or going */
-    if (hkm_peek(s->listed)) {
-        sum->run_cache_bytes += all;
+    unsigned kept = hkm_peek(s->listed);
+    if (kept) {
+        *(kept == HKM_RUN_IN_BIGCACHE ? &sum->bigcache_bytes : &sum->run_cache_bytes) += all;
     } else {
         t->runs++;
         sum->live_bytes += bytes;
@@ -110,17 +112,20 @@ void hkm_census(struct hak_stats *sum)
     }
     bool canary = hkm_generation_has_page();
     uint64_t large = less(sum->large_allocs, sum->large_frees), granules = hkm_nursery_live();
+    size_t big_mapped = hkm_big_mapped();
     sum->big_bytes = hkm_big_bytes();
     sum->big_blocks = less(large, t.runs);
-    sum->mapped_bytes = ((uint64_t)hkm_load(&k->mapped) << HKM_SLOT_SHIFT) + sum->big_bytes;
+    sum->bigcache_bytes += less(big_mapped, sum->big_bytes);
+    sum->bigcache_hits = hkm_bigcache_hits();
+    sum->mapped_bytes = ((uint64_t)hkm_load(&k->mapped) << HKM_SLOT_SHIFT) + big_mapped;
     sum->metadata_bytes = hkm_meta_bytes() + (canary ? hkm_os.page : 0);
-    sum->mappings += hkm_meta_areas() + sum->big_blocks + canary;
+    sum->mappings += hkm_meta_areas() + hkm_big_count() + canary;
     sum->nursery_bytes = less(t.nursery << HKM_SLOT_SHIFT, granules);
     /* Of the slabs' blocks the heaps have left out those that they found in their own caches; those on their way to other
      * heaps are found in a thread's buffer, and are of slabs that anybody may own. */
     sum->live_bytes = less(sum->live_bytes, sum->remote_bytes) + granules + sum->big_bytes;
     sum->live_blocks = less(sum->live_blocks, t.remote) + hkm_nursery_blocks() + large;
-    sum->committed_bytes += sum->big_bytes;
+    sum->committed_bytes += big_mapped;
     sum->purged_bytes = hkm_load(&k->purged);
     sum->purges = hkm_load(&k->purges);
     sum->faults_avoided = hkm_load(&k->reused);

@@ -20,10 +20,13 @@ struct hkm_runs {
     size_t held, allowed;                    /* slots; held <= allowed <= HKM_RUN_SLOTS */
 };
 
+/* What `listed` says of a run. */
+enum { HKM_RUN_LIVE, HKM_RUN_CACHED, HKM_RUN_IN_BIGCACHE };
+
 /* A cached run, of enough slots, is handed out again. */
 HKM_INLINE void *hkm_mid_wake(struct hkm_slab *s, size_t size, const void *site)
 {
-    s->listed = 0;
+    s->listed = HKM_RUN_LIVE;
     if (unlikely(s->bytes < size))
         s->bytes = hkm_round_up(size, hkm_os.page);
     s->site = site;
@@ -52,7 +55,7 @@ HKM_INLINE bool hkm_mid_push(struct hkm_runs *c, struct hkm_slab *s)
     if (unlikely(held > c->allowed))
         return false;
     c->held = held;
-    s->listed = 1;
+    s->listed = HKM_RUN_CACHED;
     s->next = c->run[slots];
     c->run[slots] = s;
     return true;

@@ -53,7 +53,7 @@ struct hkm_slab {
     struct hkm_slab *next HKM_ALIGNED(64), *prev; /* owner's lock: the list of tiny.c that it is on */
     hkm_word pending;             /* atomic: marked from a remote free until the drainer comes, see heap.c */
     hkm_word inbox_next;          /* atomic: link in the owner's inbox */
-    uint8_t listed;               /* owner's lock: on which list; of a run: whether it is cached */
+    uint8_t listed;               /* owner's lock: on which list; of a run: whether it is live, see mid.h */
     uint16_t nfree;               /* owner's lock: bits set in free */
     uint16_t hint;                /* owner's lock: no bit is set in a word below this one */
     /* Holder of the slot: a bit per page.  Set: the page is zero, apart from bytes of blocks that are out or cached; of

@@ -78,7 +78,7 @@ HAK_API void hak_free_at(void *ptr, size_t size, const void *site) HAK_NOEXCEPT;
 /* Statistics of this process.  All *_bytes are bytes; counts marked * are totals since the process began.  The figures are
  * gathered while other threads go on, so they belong to slightly different moments; in a process at rest
  *
- *     mapped_bytes = live_bytes + remote_bytes + cached_bytes + run_cache_bytes + spare_bytes + nursery_bytes
+ *     mapped_bytes = live_bytes + remote_bytes + cached_bytes + run_cache_bytes + bigcache_bytes + spare_bytes + nursery_bytes
  *                    + free_bytes + dirty_bytes + fresh_bytes + waste_bytes
  *
  * holds to the byte.  hakmem(3) has more of the kind. */
@@ -116,6 +116,8 @@ struct hak_stats {
     uint64_t committed_bytes; /* of mapped_bytes, in pages that may have memory behind them */
     uint64_t mappings;        /* areas of address space; the kernel has at most as many mappings (VMAs) for them */
     uint64_t faults_avoided;  /* * pages that had memory behind them when the free slots they lie in were taken again */
+    uint64_t bigcache_bytes;  /* in blocks of 1 MiB and more that were freed and are kept as they are */
+    uint64_t bigcache_hits;   /* * blocks that were handed out from there */
 };
 
 /* Fills *stats, of which the caller knows the first `size` bytes (pass sizeof *stats; fields that a newer library

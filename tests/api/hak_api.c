@@ -111,8 +111,8 @@ static void test_errors(void)
 
 static bool add_up(const struct hak_stats *s)
 {
-    uint64_t parts = s->live_bytes + s->remote_bytes + s->cached_bytes + s->run_cache_bytes + s->spare_bytes +
-                     s->nursery_bytes + s->free_bytes + s->dirty_bytes + s->fresh_bytes + s->waste_bytes;
+    uint64_t parts = s->live_bytes + s->remote_bytes + s->cached_bytes + s->run_cache_bytes + s->bigcache_bytes +
+                     s->spare_bytes + s->nursery_bytes + s->free_bytes + s->dirty_bytes + s->fresh_bytes + s->waste_bytes;
     return parts == s->mapped_bytes && s->committed_bytes <= s->mapped_bytes - s->fresh_bytes &&
            (!s->mallocs || s->mallocs - s->frees + s->large_allocs - s->large_frees == s->live_blocks) &&
            s->big_blocks <= s->live_blocks && s->mappings >= 2 && s->big_bytes <= s->live_bytes &&

@@ -24,7 +24,7 @@ static struct hak_stats stats(void)
 
 static uint64_t parts(const struct hak_stats *s)
 {
-    return s->live_bytes + s->remote_bytes + s->cached_bytes + s->run_cache_bytes + s->spare_bytes + s->nursery_bytes +
+    return s->live_bytes + s->remote_bytes + s->cached_bytes + s->run_cache_bytes + s->bigcache_bytes + s->spare_bytes + s->nursery_bytes +
            s->free_bytes + s->dirty_bytes + s->fresh_bytes + s->waste_bytes;
 }
 
