@@ -463,9 +463,14 @@ void hkm_free_hardened(void *p) { hkm_free_slow(p); }
 
 /* ---- realloc ---------------------------------------------------------------------------------------------------- */
 
+/* Content to another place.  What has outgrown its place before will grow on: a mapping of its own does so without copying. */
 static void *move(void *p, size_t old, size_t size, const void *site)
 {
-    void *q = hkm_alloc(size, site);
+    void *q = size > old && hkm_policy_growing(size, hkm_big_count()) ? hkm_big_alloc(size, 16, HKM_SITE_RESIZED) : NULL;
+    if (q)
+        count_large(true);
+    else
+        q = hkm_alloc(size, site);
     if (q) {
         memcpy(q, p, old < size ? old : size);
         hkm_free_fast(p);
@@ -512,10 +517,6 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
     case RUN:
         if (size > HKM_MID_MAX && size < hkm_policy_big() && hkm_mid_resize(at.slab, size))
             return p;
-        if (hkm_policy_move_out(size, hkm_big_count()) && (q = hkm_big_adopt(p, at.bytes, size)) != NULL) {
-            hkm_mid_free_moved(at.slab);
-            return q;
-        }
         break;
     case BIG:
         if (size >= HKM_BIGCACHE_LEAST && (q = hkm_big_resize(p, size)) != NULL)

@@ -324,15 +324,3 @@ void *hkm_big_resize(void *p, size_t size)
         hkm_os_panic("realloc(): out of memory for the table of big blocks");
     return q;
 }
-
-void *hkm_big_adopt(void *p, size_t old, size_t size)
-{
-    size_t bytes = hkm_round_up(size, hkm_os.page);
-    lock_table();
-    bool ok = make_room();
-    hkm_unlock(&lock);
-    void *q = ok && bytes > old ? hkm_os_resize(p, old, bytes, true) : NULL;
-    if (q && !enter(q, bytes, HKM_SITE_RESIZED))
-        hkm_os_panic("realloc(): out of memory for the table of big blocks");
-    return q;
-}

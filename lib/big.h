@@ -15,9 +15,6 @@ void *hkm_big_alloc(size_t size, size_t alignment, const void *site); /* zeroed;
 size_t hkm_big_size(const void *p);                  /* usable bytes; 0: not a big block */
 bool hkm_big_free(void *p);                          /* false: not a big block */
 void *hkm_big_resize(void *p, size_t size);          /* NULL: p is as before; contents move without being copied */
-/* Makes a big block of memory that is none: moves the pages of its first `old` bytes out, and leaves a hole there.  NULL: p
- * is as before. */
-void *hkm_big_adopt(void *p, size_t old, size_t size);
 
 /* A block may be idle: freed, but kept as it is. */
 size_t hkm_big_idle(const void *p, const void **site); /* its bytes, and who asked for it; 0: not a block, or idle already */

@@ -78,8 +78,6 @@ void hkm_mid_free(struct hkm_slab *s)
     hkm_superslab_give(s, s->run);
 }
 
-void hkm_mid_free_moved(struct hkm_slab *s) { hkm_superslab_give_moved(s, s->run, s->bytes); }
-
 size_t hkm_mid_drain(struct hkm_runs *c)
 {
     size_t given = 0;

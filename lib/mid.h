@@ -66,7 +66,6 @@ size_t hkm_mid_drain(struct hkm_runs *c); /* gives them all back; slots */
 /* zero: the caller wants it cleared.  alignment: 2^k.  NULL: no memory. */
 void *hkm_mid_alloc(size_t size, size_t alignment, bool zero, const void *site);
 void hkm_mid_free(struct hkm_slab *s);
-void hkm_mid_free_moved(struct hkm_slab *s); /* its pages were moved elsewhere */
 /* Grows or shrinks in place; false: it must move. */
 bool hkm_mid_resize(struct hkm_slab *s, size_t size);
 

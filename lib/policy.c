@@ -7,9 +7,9 @@
 #include "class.h"
 #include "option.h"
 
-/* A run that has outgrown its place probably grows on, and to copy it takes longer than to fault new pages in from 4 MiB on
- * (bench/realloc_growth).  Each mapping is one of those that the kernel counts, 65530 in a process by default. */
-enum { MOVE_OUT = 4 << 20, MAPPINGS = 512 };
+/* Smaller ones do better in slots that are warm (bench/realloc_growth).  Each mapping is one of those that the kernel counts,
+ * 65530 in a process by default. */
+enum { GROWING_LEAST = 4 << 20, GROWING_MOST = 512 };
 
 /* KiB to bytes, as many as a size_t can say. */
 static size_t bytes_of(size_t kib) { return kib > SIZE_MAX >> 10 ? SIZE_MAX : kib << 10; }
@@ -59,9 +59,9 @@ size_t hkm_policy_bigcache(size_t used)
     return hkm_load(&hkm_option.disable_bigcache) ? 0 : most < kib ? most : kib;
 }
 
-bool hkm_policy_move_out(size_t size, size_t mappings)
+bool hkm_policy_growing(size_t size, size_t mappings)
 {
-    return size >= MOVE_OUT && mappings < MAPPINGS && !hkm_load(&hkm_option.disable_big_mappings);
+    return size >= GROWING_LEAST && mappings < GROWING_MOST && !hkm_load(&hkm_option.disable_big_mappings);
 }
 
 size_t hkm_policy_purge_ms(void) { return hkm_load(&hkm_option.purge_ms); }

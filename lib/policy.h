@@ -55,9 +55,8 @@ unsigned hkm_policy_slots(size_t mapped);
 /* Bytes that the BigCache and free dirty slots may hold together, when `used` bytes are in use. */
 size_t hkm_policy_bigcache(size_t used);
 
-/* A run that must move to grow to `size` gets a mapping of its own, in which it can grow on without being copied, when
- * there are `mappings` of those. */
-bool hkm_policy_move_out(size_t size, size_t mappings);
+/* A block that must move to grow to `size` gets a mapping of its own, when there are `mappings` of those. */
+bool hkm_policy_growing(size_t size, size_t mappings);
 
 /* From here on a block has a mapping of its own. */
 size_t hkm_policy_big(void);

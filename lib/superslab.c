@@ -342,24 +342,6 @@ static enum hkm_mapped map_slots(struct hkm_range *r, size_t skip, size_t count)
     return result;
 }
 
-void hkm_superslab_give_moved(struct hkm_slab *first, size_t count, size_t bytes)
-{
-    struct hkm_range *r = first->range;
-    size_t slot = hkm_slab_slot(first);
-    if (hkm_os_map_at(first->start, bytes) == HKM_MAPPED) {
-        hkm_os_no_huge(first->start, bytes);
-        for (size_t i = 0, at = 0; at < bytes; i++, at += HKM_SLOT_SIZE)
-            hkm_slab_at(r, slot + i)->zero |= hkm_pages_of(0, bytes - at < HKM_SLOT_SIZE ? bytes - at : HKM_SLOT_SIZE);
-        hkm_superslab_give(first, count);
-        return;
-    }
-    /* Somebody mapped something there in between, or the kernel has no mapping left: these slots are no longer ours. */
-    for (size_t i = 0; i < count; i++)
-        hkm_tag_set(r, slot + i, &hkm_tag_stranger);
-    hkm_add(&hkm_superslab_stats.taken, -count);
-    hkm_add(&hkm_superslab_stats.mapped, -count);
-}
-
 static bool grow_locked(size_t need)
 {
     if (need > SIZE_MAX >> (HKM_SLOT_SHIFT + 1))

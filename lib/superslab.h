@@ -31,10 +31,6 @@ size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first_page, unsign
 /* Bytes of slots that are taken, and of those that are free and dirty. */
 size_t hkm_superslab_taken(void);
 size_t hkm_superslab_dirty(void);
-/* The caller holds `count` slots, and the pages of their first `bytes` bytes were moved elsewhere: maps new ones there and
- * gives the slots back. */
-void hkm_superslab_give_moved(struct hkm_slab *first, size_t count, size_t bytes);
-
 /* Bit mask of all pages of a slot, of `pages` pages from `first`, and of those that bytes [from, to) lie on. */
 uint16_t hkm_pages_all(void);
 uint16_t hkm_pages(unsigned first, unsigned pages);

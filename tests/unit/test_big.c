@@ -5,7 +5,6 @@
  */
 #include "big.h"
 #include "lock.h"
-#include "registry.h"
 #include "unit.h"
 
 #include <sys/time.h>
@@ -234,30 +233,6 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
-/* Memory that was none of its blocks becomes one, by its pages. */
-START_TEST(adopts)
-{
-    hkm_os_init();
-    size_t page = hkm_os.page;
-    char *m = hkm_os_map(64 * page), *p = m + 16 * page;
-    pattern_fill(p, 32 * page, 3);
-    memset(m, 1, 16 * page);
-    ck_assert_ptr_null(hkm_big_adopt(p, 32 * page, 20 * page)); /* not to make it smaller */
-    char *q = hkm_big_adopt(p, 32 * page, 40 * page - 1);
-    ck_assert_ptr_nonnull(q);
-    ck_assert_uint_eq(hkm_big_size(q), 40 * page);
-    ck_assert_uint_eq(hkm_big_bytes(), 40 * page);
-    ck_assert(pattern_holds(q, 32 * page, 3) && all_zero(q + 32 * page, 8 * page) && all_bytes(m, 16 * page, 1));
-    ck_assert(q + 40 * page <= m || q >= m + 64 * page || EMULATED);
-    const void *who = NULL;
-    ck_assert_uint_eq(hkm_big_idle(q, &who), 40 * page);
-    ck_assert_ptr_eq(who, HKM_SITE_RESIZED);
-    hkm_big_drop(q);
-    ck_assert_uint_eq(hkm_big_mapped(), 0);
-    ck_assert_uint_eq(hkm_big_count(), 0);
-}
-END_TEST
-
 /* Freed last, and the address is nobody's: a double free.  When somebody else has mapped something there, it is his. */
 START_TEST(freed_before)
 {
@@ -386,4 +361,4 @@ START_TEST(fork_in_the_middle)
 END_TEST
 
 UNIT_MAIN("big", CK_FORK, many_sizes, unknown_pointers, around, alignments, table, resize_moves_the_contents,
-          work_of_threads, out_of_memory, adopts, freed_before, fork_in_the_middle)
+          work_of_threads, out_of_memory, freed_before, fork_in_the_middle)

@@ -502,41 +502,6 @@ START_TEST(strangers_are_stepped_over)
 }
 END_TEST
 
-/* The pages of a run were moved elsewhere, and left a hole. */
-START_TEST(moved_slots_are_fresh)
-{
-    start();
-    size_t before = hkm_load(&STATS->mapped), slot = 0;
-    struct hkm_slab *s = hkm_superslab_run(20, 1), *t = hkm_superslab_run(20, 1);
-    ck_assert(s && t);
-    before = hkm_load(&STATS->mapped);
-    soil(s, 20);
-    soil(t, 20);
-    memset(s->start, 1, 20 * HKM_SLOT_SIZE);
-    size_t bytes = 19 * HKM_SLOT_SIZE + hkm_os.page; /* the rest stays dirty */
-    munmap(s->start, bytes);
-    hkm_superslab_give_moved(s, 20, bytes);
-    ck_assert_ptr_eq(hkm_registry_find(s->start, &slot), &hkm_range);
-    for (size_t i = 0; i < 20; i++)
-        ck_assert_int_eq(state(&hkm_range, slot + i), hkm_os.page == HKM_SLOT_SIZE || i < 19 ? 'f' : 'd');
-    ck_assert_uint_eq(hkm_load(&STATS->taken), 20);
-    ck_assert(all_zero(s->start, bytes));
-    /* Somebody was faster: his memory is left alone, and the slots are given up. */
-    munmap(t->start, 20 * HKM_SLOT_SIZE);
-    unit_stranger(t->start + 3 * HKM_SLOT_SIZE, hkm_os.page, PROT_READ | PROT_WRITE);
-    memset(t->start + 3 * HKM_SLOT_SIZE, 9, hkm_os.page);
-    hkm_superslab_give_moved(t, 20, 20 * HKM_SLOT_SIZE);
-    ck_assert(all_bytes(t->start + 3 * HKM_SLOT_SIZE, hkm_os.page, 9));
-    ck_assert_ptr_eq(hkm_registry_find(t->start, &slot), &hkm_range);
-    for (size_t i = 0; i < 20; i++) {
-        ck_assert_int_eq(hkm_tag_at(&hkm_range, slot + i)->kind, HKM_KIND_STRANGER);
-        ck_assert_int_eq(state(&hkm_range, slot + i), '-');
-    }
-    ck_assert_uint_eq(hkm_load(&STATS->taken), 0);
-    ck_assert_uint_eq(hkm_load(&STATS->mapped), before - 20);
-}
-END_TEST
-
 START_TEST(blocked_area_is_left)
 {
     start();
@@ -687,5 +652,5 @@ END_TEST
 UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_fresh, given_twice, runs,
           runs_fill_the_first_gap, extension_is_all_or_nothing, extension_ends_with_the_range, purge_makes_fresh_slots,
           purge_spares_what_is_held, purge_of_locked_memory_is_refused, refusals_do_not_repeat, purge_pages,
-          giving_keeps_to_the_limit, a_swing_is_not_purged, strangers_are_stepped_over, moved_slots_are_fresh,
+          giving_keeps_to_the_limit, a_swing_is_not_purged, strangers_are_stepped_over,
           blocked_area_is_left, out_of_memory, threads_never_share_a_slot)
