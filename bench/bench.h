@@ -16,6 +16,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,6 +92,19 @@ struct bench_time { uint64_t cpu, wall; };
 static inline struct bench_time bench_start(void)
 {
     return (struct bench_time){bench_ns(CLOCK_PROCESS_CPUTIME_ID), bench_ns(CLOCK_MONOTONIC)};
+}
+
+/* Page faults so far; and a line that says how many came since then, in so many ops. */
+static inline long bench_faults(void)
+{
+    struct rusage u;
+    getrusage(RUSAGE_SELF, &u);
+    return u.ru_minflt + u.ru_majflt;
+}
+static inline void bench_steady(long since, uint64_t ops)
+{
+    long faults = bench_faults() - since;
+    printf("steady faults=%ld faults/op=%.3f\n", faults, (double)faults / (double)ops);
 }
 
 /* One line a measurement. The runner reads "ns/op=" and "ops/s=" of the last one. CPU is that of all threads. */

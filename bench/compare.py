@@ -50,6 +50,17 @@ LINES = {
     "realloc_growth/4K": "realloc_growth 4096 500000",
     "realloc_growth/1M": "realloc_growth 1048576 2000",
     "realloc_growth/64M": "realloc_growth 67108864 3 2",
+    "realloc_growth/1G": "realloc_growth 1073741824 1 1",
+    **{f"allocators/{s}": f"allocators --scenario {s} --iterations {n}"
+       for s, n in (("json", 1000000), ("mir", 300000), ("vm", 40000), ("mixed", 20000))},
+    "buffers/20M": "buffers 2000 8 1048576 20971520",
+    "big_hot/100K": "big_hot 102400 3000000",
+    "big_hot/1M": "big_hot 1048576 1000000",
+    "big_hot/2M": "big_hot 2097152 1000000",
+    "big_hot/2M-live": "big_hot 2097152 1000000 16 2",
+    "big_hot/20M": "big_hot 20971520 50000",
+    "small/cfrac": "small cfrac 2000000",
+    "small/espresso": "small espresso 100000",
     "calloc_pages/4K": "calloc_pages 4096 4000000",
     "calloc_pages/64K": "calloc_pages 65536 50000",
     "calloc_pages/1M": "calloc_pages 1048576 1000",
@@ -64,7 +75,7 @@ PACKAGES = {
     "tcmalloc": ("libtcmalloc_minimal.so.4",),
 }
 FIELDS = ("bench", "allocator", "round", "warmup", "status", "cpu_s", "user_s", "sys_s", "wall_s", "peak_rss_kib",
-          "minor_faults", "major_faults", "ns_per_op", "ops_per_s", "kept_kib", "error")
+          "minor_faults", "major_faults", "ns_per_op", "ops_per_s", "kept_kib", "steady_faults", "error")
 
 
 def note(text):
@@ -120,7 +131,7 @@ class Bench:
         run.update(status=status, cpu_s=(user + system) / 1e6, user_s=user / 1e6, sys_s=system / 1e6, wall_s=wall / 1e9,
                    peak_rss_kib=rss, minor_faults=minor, major_faults=major)
         for field, pattern in (("ns_per_op", r"ns/op=([\d.]+)"), ("ops_per_s", r"ops/s=([\d.]+)"),
-                               ("kept_kib", r"^waited +rss_kib=(\d+)")):
+                               ("kept_kib", r"^waited +rss_kib=(\d+)"), ("steady_faults", r"^steady +faults=(\d+)")):
             found = re.findall(pattern, out, re.M)
             run[field] = float(found[-1]) if found else ""
         if status >= 512:
@@ -227,18 +238,18 @@ def report(lines, allocators, runs):
             failures += bool(failed)
             if a in least:
                 mid = lambda field: statistics.median(r[field] for r in good[a])
-                kept = good[a][0]["kept_kib"] != ""
+                shown = lambda field: f"{mid(field):.0f}" if good[a][0][field] != "" else ""
                 rows.append([line, a, f"{least[a]:.3f}", f"{mid('cpu_s'):.3f}", f"{least[a] / best:.2f}",
                              f"{mid('wall_s'):.3f}", f"{peak[a]:.0f}", f"{peak[a] / smallest:.2f}",
                              f"{mid('minor_faults'):.0f}", f"{min(r['ns_per_op'] for r in good[a]):.2f}",
-                             f"{mid('kept_kib'):.0f}" if kept else ""])
+                             shown("kept_kib"), shown("steady_faults")])
             if failed:
                 rows.append([line, a, f"FAILED {len(failed)} of {len(runs[line, a])} runs: {failed[0]}"])
             summary.append(f"{least[a] / best:.2f}/{peak[a] / smallest:.2f}" + "!" * bool(failed)
                            if a in least else "FAILED")
         ratios.append((summary, {a: (least[a] / best, peak[a] / smallest) for a in least}))
     table(rows, ["line", "allocator", "CPU min s", "median", "/ best", "wall s", "RSS KiB", "/ best", "faults", "ns/op",
-                 "kept KiB"])
+                 "kept KiB", "steady faults"])
     print("CPU minimum / median peak RSS, each over the best rival (not hakmem) of that line; ! = some runs failed")
     whole = [r for _, r in ratios if len(r) == len(allocators)]
     mean = ["geometric mean", f"{len(whole)}"]
