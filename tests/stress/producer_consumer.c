@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * producer_consumer.c: threads that only allocate and threads that only free: memory comes back to those who allocate, so
- * the resident size stays flat.  First in step through a bounded queue, then with many small and some large blocks.
+ * producer_consumer.c [SECONDS]: threads that only allocate and threads that only free: memory comes back to those who
+ * allocate, so the resident size stays flat.  First in step through a bounded queue, then with many small and some large
+ * blocks; for 6 seconds each.
  */
 #define _GNU_SOURCE
 #include "../api/tap.h"
@@ -11,7 +12,7 @@
 #include <time.h>
 
 /* At most so many blocks and bytes are on their way in a queue; what the program itself holds is bounded by that. */
-enum { QUEUE = 1 << 12, IN_FLIGHT = 8 << 20, SECONDS = 6, WARM = 2 };
+enum { QUEUE = 1 << 12, IN_FLIGHT = 8 << 20, WARM = 2 };
 
 static struct queue {
     void *blocks[QUEUE];
@@ -22,7 +23,7 @@ static struct queue {
 } queues[2];
 
 static size_t most_size; /* of this run */
-static time_t end;
+static time_t duration = 6, end;
 static size_t produced, consumed, spoilt, missing; /* atomic */
 
 static size_t size_of(const void *block)
@@ -104,7 +105,7 @@ static void run(const char *what, size_t size, bool own_thread)
     size_t most = 0, warm = 0;
     most_size = size;
     produced = consumed = spoilt = missing = 0;
-    end = time(NULL) + SECONDS;
+    end = time(NULL) + duration;
     for (size_t i = 0; i < 2; i++) {
         queues[i].in = queues[i].out = queues[i].bytes = 0;
         queues[i].closed = false;
@@ -121,7 +122,7 @@ static void run(const char *what, size_t size, bool own_thread)
     for (int tick = 0; time(NULL) < end; tick++) {
         nanosleep(&(struct timespec){ .tv_nsec = 50000000 }, NULL);
         size_t now = resident();
-        if (time(NULL) < end - (SECONDS - WARM))
+        if (time(NULL) < end - (duration - WARM))
             warm = now > warm ? now : warm;
         else
             most = now > most ? now : most;
@@ -136,8 +137,10 @@ static void run(const char *what, size_t size, bool own_thread)
         note("%zu KiB when warm, then up to %zu KiB", warm / KIB, most / KIB);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    if (argc > 1)
+        duration = strtol(argv[1], NULL, 10);
     tap_start();
     run("small blocks", 1000, false);
     run("small and large blocks", 1 * MIB, true);

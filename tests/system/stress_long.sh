@@ -26,6 +26,8 @@ run() { # PROGRAM [ARGUMENT]
 run fork_many 10000
 run fork_stdio 10000
 run thread_end 200000
+run producer_consumer 120
+run thread_leak 300
 
 echo "1..$number"
 [ $failures = 0 ]
