@@ -13,7 +13,7 @@
 #include "memcheck.h"
 #include "meta.h"
 #include "os.h"
-#include "registry.h"
+#include "superslab.h"
 
 struct entry {
     hkm_word start; /* address of the block; 0: none.  Stored after `bytes`, by release, for the child of a fork */
@@ -278,6 +278,7 @@ void *hkm_big_alloc(size_t size, size_t alignment, const void *site)
     size_t bytes = hkm_round_up(size ? size : 1, hkm_os.page), extra = alignment > hkm_os.page ? alignment : 0, all;
     if (bytes < size || __builtin_add_overflow(bytes, extra, &all) || all > PTRDIFF_MAX)
         return NULL;
+    hkm_superslab_expect();
     char *p = hkm_os_map(all);
     if (!p)
         return NULL;
@@ -316,6 +317,8 @@ void *hkm_big_resize(void *p, size_t size)
     old = hkm_big_size(p);
     if (bytes == old)
         return p;
+    if (bytes > old)
+        hkm_superslab_expect();
     if (!leave(p, false, false))
         return NULL;
     void *q = hkm_os_resize(p, old, bytes, true);

@@ -192,6 +192,13 @@ static void keep_to_limits(size_t used)
     }
 }
 
+void hkm_superslab_expect(void)
+{
+    size_t limit = hkm_policy_dirty_limit(hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT);
+    if (too_dirty(limit))
+        hkm_superslab_purge(limit / 4 * 3);
+}
+
 void hkm_superslab_give(struct hkm_slab *first, size_t count)
 {
     struct hkm_range *r = first->range;

@@ -24,6 +24,8 @@ bool hkm_superslab_grow(size_t need);
 /* Gives memory of dirty free slots back to the kernel until at most `keep` bytes are dirty; highest addresses first.  What
  * the kernel refused to take (locked memory) stays, and is not offered again until hkm_superslab_retry. */
 size_t hkm_superslab_purge(size_t keep);
+/* Much memory from elsewhere is about to be used: what is dirty beyond the limit goes at once. */
+void hkm_superslab_expect(void);
 void hkm_superslab_retry(void); /* the kernel may have another mind by now */
 /* Purges pages of a slot that the caller holds, and marks them zero.  Returns bytes. */
 size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first_page, unsigned pages);

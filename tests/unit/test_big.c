@@ -5,6 +5,8 @@
  */
 #include "big.h"
 #include "lock.h"
+#include "option.h"
+#include "superslab.h"
 #include "unit.h"
 
 #include <sys/time.h>
@@ -196,6 +198,39 @@ static void *churn(void *arg)
     return arg;
 }
 
+/* Free slots that may lie idle for a while must not do so beside a big block: together they may be more than the process is
+ * allowed. */
+static size_t dirty_bytes(void) { return hkm_load(&hkm_superslab_stats.dirty) << HKM_SLOT_SHIFT; }
+static void make_dirty(size_t count)
+{
+    struct hkm_slab *s = hkm_superslab_run(count, 1);
+    ck_assert_ptr_nonnull(s);
+    for (size_t i = 0; i < count; i++)
+        hkm_slab_after(s, i)->zero = 0;
+    hkm_superslab_give(s, count);
+}
+START_TEST(idle_memory_goes_first)
+{
+    hkm_os_init();
+    hkm_store(&hkm_option.purge_ms, 3600000);
+    hkm_store(&hkm_option.dirty_kb, 4 * MIB / KIB);
+    hkm_store(&hkm_option.dirty_percent, 0);
+    make_dirty(16 * MIB / HKM_SLOT_SIZE);
+    ck_assert_uint_eq(dirty_bytes(), 16 * MIB);
+    char *p = hkm_big_alloc(33 * MIB, 16);
+    ck_assert_ptr_nonnull(p);
+    ck_assert_uint_le(dirty_bytes(), 4 * MIB);
+    make_dirty(16 * MIB / HKM_SLOT_SIZE);
+    p = hkm_big_resize(p, 20 * MIB);
+    ck_assert_ptr_nonnull(p);
+    ck_assert_uint_ge(dirty_bytes(), 16 * MIB); /* it has become smaller */
+    p = hkm_big_resize(p, 40 * MIB);
+    ck_assert_ptr_nonnull(p);
+    ck_assert_uint_le(dirty_bytes(), 4 * MIB);
+    ck_assert(hkm_big_free(p));
+}
+END_TEST
+
 START_TEST(work_of_threads)
 {
     pthread_t threads[4];
@@ -361,4 +396,4 @@ START_TEST(fork_in_the_middle)
 END_TEST
 
 UNIT_MAIN("big", CK_FORK, many_sizes, unknown_pointers, around, alignments, table, resize_moves_the_contents,
-          work_of_threads, out_of_memory, freed_before, fork_in_the_middle)
+          idle_memory_goes_first, work_of_threads, out_of_memory, freed_before, fork_in_the_middle)
