@@ -27,9 +27,13 @@ put_back() {
     changed=()
 }
 group=
+leave_group() {
+    [ -z "$group" ] || rmdir "$group"
+    group=
+}
 clean_up() {
+    leave_group
     put_back
-    [ -z "$group" ] || rmdir "$group" 2>/dev/null
 }
 
 # ---- transparent huge pages -----------------------------------------------------------------------------------------------
@@ -179,30 +183,50 @@ int main(int argc, char **argv)
     return 0;
 }
 END
-limit_group() { # BYTES: makes $group
-    local parent=/sys/fs/cgroup
-    if [ -f $parent/cgroup.controllers ] && grep -qw memory $parent/cgroup.subtree_control; then
-        group=$parent/hakmem-test.$$
-        mkdir $group 2>/dev/null && echo "$1" >$group/memory.max && { echo 0 >$group/memory.swap.max || true; } 2>/dev/null
-    elif [ -d $parent/memory ]; then # version 1
-        group=$parent/memory/hakmem-test.$$
-        mkdir $group 2>/dev/null && echo "$1" >$group/memory.limit_in_bytes
+# A memory controller is in one hierarchy of groups at a time: in the single one of version 2, or in one of version 1.
+mounted() { awk -v type="$1" -v option="$2" '$3 == type && ("," $4 ",") ~ option { print $2; exit }' /proc/mounts; }
+limit_group() { # VERSION BYTES: makes $group, or sets $reason
+    local parent limit enabled
+    if [ "$1" = 1 ]; then
+        parent=$(mounted cgroup ',memory,') limit=memory.limit_in_bytes
+        [ -n "$parent" ] || { reason="no hierarchy of version 1 with the memory controller is mounted"; return 1; }
     else
-        return 1
+        parent=$(mounted cgroup2 ,) limit=memory.max
+        [ -n "$parent" ] || { reason="no hierarchy of version 2 is mounted"; return 1; }
+        enabled=$parent/cgroup.subtree_control
+        if ! grep -qw memory "$parent/cgroup.controllers"; then
+            reason="$parent has the controllers '$(cat "$parent/cgroup.controllers")' but not memory"
+            [ -z "$(mounted cgroup ',memory,')" ] || reason+=", which is in use by version 1"
+            return 1
+        elif ! grep -qw memory "$enabled"; then
+            { echo +memory >"$enabled"; } 2>/dev/null || { reason="memory cannot be enabled in $enabled"; return 1; }
+            changed=("$enabled=-memory" "${changed[@]}")
+        fi
     fi
+    mkdir "$parent/hakmem-test.$$" 2>/dev/null || { reason="no group can be made in $parent"; return 1; }
+    group=$parent/hakmem-test.$$
+    { echo "$2" >"$group/$limit"; } 2>/dev/null || { reason="$group/$limit cannot be written"; return 1; }
+    [ ! -e "$group/memory.swap.max" ] || echo 0 >"$group/memory.swap.max"
+}
+grouped() {
+    # shellcheck disable=SC2016  # for the shell that goes into the group
+    LD_PRELOAD="$so" HAKMEM_VERBOSE=1 sh -c 'echo $$ >"$1/cgroup.procs" && exec "$2"' sh "$group" "$scratch/group" \
+        >"$scratch/out" 2>"$scratch/err" && grep -qx good "$scratch/out" && grep -q 'serves process' "$scratch/err" ||
+        { echo "status $?"; cat "$scratch/out" "$scratch/err"; return 1; }
 }
 if ! have_compiler "$cc"; then
     skip "a control group" "no C compiler"
-elif ! limit_group $((64 << 20)) 2>/dev/null; then
-    skip "a control group" "no memory controller that this user may set"
 else
     ok "a program compiles" $cc -w -O1 "$scratch/group.c" -o "$scratch/group"
-    grouped() {
-        # shellcheck disable=SC2016  # for the shell that goes into the group
-        LD_PRELOAD="$so" HAKMEM_VERBOSE=1 sh -c 'echo $$ >"$1/cgroup.procs" && exec "$2"' sh "$group" "$scratch/group" \
-            >"$scratch/out" 2>"$scratch/err" && grep -qx good "$scratch/out" && grep -q 'serves process' "$scratch/err" ||
-            { echo "status $?"; cat "$scratch/out" "$scratch/err"; return 1; }
-    }
-    ok "within the limit of a control group, in ever other sizes" grouped
+    for version in 1 2; do
+        name="within the limit of a control group of version $version, in ever other sizes"
+        if limit_group $version $((64 << 20)); then
+            ok "$name" grouped
+        else
+            skip "$name" "$reason"
+        fi
+        leave_group
+        put_back
+    done
 fi
 done_testing
