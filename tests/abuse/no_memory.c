@@ -163,7 +163,7 @@ static void test(const struct misuse *m, const struct lack *l, bool small)
         return;
     }
     bool line = l->silent ? !*said
-                          : strncmp(said, m->words, strlen(m->words)) == 0 && strchr(said, '\n') == said + length - 1;
+                          : strncmp(said, m->words, strlen(m->words)) == 0 && strchr(said, '\n') == said + strlen(said) - 1;
     if (!ok(line && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "%s", what))
         note("status %#x: %s", (unsigned)status, said);
 }
