@@ -217,7 +217,7 @@ START_TEST(idle_memory_goes_first)
     hkm_store(&hkm_option.dirty_percent, 0);
     make_dirty(16 * MIB / HKM_SLOT_SIZE);
     ck_assert_uint_eq(dirty_bytes(), 16 * MIB);
-    char *p = hkm_big_alloc(33 * MIB, 16);
+    char *p = hkm_big_alloc(33 * MIB, 16, NULL);
     ck_assert_ptr_nonnull(p);
     ck_assert_uint_le(dirty_bytes(), 4 * MIB);
     make_dirty(16 * MIB / HKM_SLOT_SIZE);
