@@ -92,6 +92,7 @@ void *hkm_bigcache_take(size_t size, const void *site)
     if (!block)
         return NULL;
     hkm_add(&hits, 1);
+    hkm_add(&hkm_superslab_stats.reused, size >> hkm_os.page_bits);
     hkm_bigcache_age();
     if (block & IS_BIG) {
         hkm_big_wake(big_of(block), site);

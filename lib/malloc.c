@@ -168,6 +168,7 @@ HKM_EXPORT int malloc_info(int options, FILE *out)
     attribute(out, "remote", 0, s.remote_bytes);
     attribute(out, "cached", 0, s.cached_bytes);
     attribute(out, "runs", 0, s.run_cache_bytes);
+    attribute(out, "bigcache", 0, s.bigcache_bytes);
     attribute(out, "spare", s.spare_bytes / HKM_SLOT_SIZE, s.spare_bytes);
     attribute(out, "nursery", 0, s.nursery_bytes);
     attribute(out, "free", 0, s.free_bytes);

@@ -44,7 +44,7 @@ struct hkm_superslab_stats {
     hkm_word dirty;  /* slots */
     hkm_word purged; /* bytes so far */
     hkm_word purges; /* calls so far */
-    hkm_word reused; /* pages so far that had memory behind them when their free slot was taken */
+    hkm_word reused; /* pages so far that had memory behind them when their free slot, or a kept block, was taken */
     hkm_word refused; /* slots that the kernel would not purge, free or not */
 };
 extern struct hkm_superslab_stats hkm_superslab_stats HKM_HIDDEN;

@@ -115,7 +115,8 @@ struct hak_stats {
     uint64_t waste_bytes;     /* left over in slots, behind the last block or the end of a run */
     uint64_t committed_bytes; /* of mapped_bytes, in pages that may have memory behind them */
     uint64_t mappings;        /* areas of address space; the kernel has at most as many mappings (VMAs) for them */
-    uint64_t faults_avoided;  /* * pages that had memory behind them when the free slots they lie in were taken again */
+    uint64_t faults_avoided;  /* * pages that still had memory behind them when the free slots, or kept blocks, that they
+                                 lie in were taken again */
     uint64_t bigcache_bytes;  /* in blocks of 1 MiB and more that were freed and are kept as they are */
     uint64_t bigcache_hits;   /* * blocks that were handed out from there */
 };

@@ -8,6 +8,7 @@
 #include "census.h"
 #include "alloc.h"
 #include "big.h"
+#include "bigcache.h"
 #include "meta.h"
 #include "option.h"
 #include "superslab.h"
@@ -24,8 +25,8 @@ static struct hak_stats stats(void)
 
 static uint64_t parts(const struct hak_stats *s)
 {
-    return s->live_bytes + s->remote_bytes + s->cached_bytes + s->run_cache_bytes + s->bigcache_bytes + s->spare_bytes + s->nursery_bytes +
-           s->free_bytes + s->dirty_bytes + s->fresh_bytes + s->waste_bytes;
+    return s->live_bytes + s->remote_bytes + s->cached_bytes + s->run_cache_bytes + s->bigcache_bytes + s->spare_bytes +
+           s->nursery_bytes + s->free_bytes + s->dirty_bytes + s->fresh_bytes + s->waste_bytes;
 }
 
 static void shown(const struct hak_stats *s)
@@ -42,7 +43,7 @@ static struct hak_stats relations_hold(void)
     bool good = parts(&s) == s.mapped_bytes && s.mapped_bytes == (slots << HKM_SLOT_SHIFT) + hkm_big_mapped() &&
                 s.dirty_bytes == dirty << HKM_SLOT_SHIFT && s.fresh_bytes == (slots - taken - dirty) << HKM_SLOT_SHIFT &&
                 s.committed_bytes <= s.mapped_bytes - s.fresh_bytes && s.big_bytes <= s.live_bytes &&
-                s.big_blocks <= s.live_blocks && s.large_allocs - s.large_frees <= s.live_blocks;
+                s.big_blocks <= s.live_blocks && s.bigcache_bytes == hkm_bigcache_bytes() && s.large_allocs - s.large_frees <= s.live_blocks;
     if (HKM_STATS)
         good = good && s.mallocs + s.large_allocs - s.frees - s.large_frees == s.live_blocks;
     if (!good)
@@ -176,6 +177,21 @@ START_TEST(each_layer)
     ck_assert_uint_gt(s.run_cache_bytes, 0);
     ck_assert_uint_eq(s.run_cache_bytes % (2 * HKM_SLOT_SIZE), 0);
     ck_assert_uint_eq(s.run_cache_bytes + s.dirty_bytes, COUNT_OF(runs) * 2 * HKM_SLOT_SIZE);
+    uint64_t reused = s.faults_avoided;
+    void *kept = hkm_alloc(3 * MIB, NULL);
+    memset(kept, 1, 3 * MIB);
+    hkm_free_fast(kept);
+    s = relations_hold();
+    ck_assert_uint_ge(s.bigcache_bytes, 3 * MIB);
+    ck_assert_uint_eq(s.bigcache_hits, 0);
+    ck_assert_ptr_eq(hkm_alloc(3 * MIB, NULL), kept);
+    s = relations_hold();
+    ck_assert_uint_eq(s.bigcache_hits, 1);
+    ck_assert_uint_eq(s.bigcache_bytes, 0);
+    ck_assert_uint_ge(s.faults_avoided, reused + 3 * MIB / hkm_os.page);
+    hkm_free_fast(kept);
+    hkm_alloc_purge();
+    s = relations_hold();
     void *big = hkm_alloc(40 * MIB, NULL);
     struct hak_stats t = relations_hold();
     ck_assert_uint_eq(t.big_bytes, 40 * MIB);
