@@ -30,6 +30,6 @@ for name in $programs; do
     program=$built/bench/$name
     { [ -x "$program" ] && [ "$name" != launch ]; } || continue
     "$program" no such arguments >/dev/null 2>&1 </dev/null && echo "$name takes a wrong command line"
-    BENCH_PROVE=exit "$program" 2>&1 </dev/null | grep -q '^prove: malloc=/' || echo "$name says nothing of its malloc"
+    BENCH_PROVE="exit" "$program" 2>&1 </dev/null | grep -q '^prove: malloc=/' || echo "$name says nothing of its malloc"
 done | no_complaints "benches that are built refuse wrong arguments, and tell which malloc serves them"
 done_testing
