@@ -39,6 +39,30 @@ static unsigned class_of(size_t bytes)
 /* A block that is larger than asked for by more than this is not worth its memory. */
 static size_t most_for(size_t size) { return size + size / 8; }
 
+/* What each site has asked for last: site, class, and whether it was of that class the time before, too.  Only what such a site
+ * frees is kept: where sizes change from call to call, whole blocks are of less use than the slots that they are made of.
+ * Sites that share a place disturb each other, which costs no more than that their blocks are not kept. */
+enum { ASKED = 128 };
+static hkm_word asked[ASKED];
+
+static hkm_word *asked_by(const void *site) { return &asked[((size_t)site >> 4 ^ (size_t)site >> 11) % ASKED]; }
+static size_t request(const void *site, unsigned cls) { return (size_t)site << 10 | cls << 1; }
+
+void hkm_bigcache_note(size_t size, const void *site)
+{
+    hkm_word *w = asked_by(site);
+    size_t was = hkm_load(w), now = request(site, class_of(size));
+    if (was != (now | 1))
+        hkm_store(w, (was | 1) == (now | 1) ? now | 1 : now);
+}
+
+/* A block is up to a class above what was asked for. */
+static bool is_wanted(const void *site, unsigned cls)
+{
+    size_t last = hkm_load(asked_by(site));
+    return last == (request(site, cls) | 1) || (cls && last == (request(site, cls - 1) | 1));
+}
+
 static struct hkm_slab *run_of(size_t block) { return (struct hkm_slab *)block; }
 static void *big_of(size_t block) { return (void *)(block - IS_BIG); }
 
@@ -82,10 +106,13 @@ static size_t find(unsigned cls, size_t size, const void *site, bool any)
 
 void *hkm_bigcache_take(size_t size, const void *site)
 {
-    if (!hkm_load(&held) || size < HKM_BIGCACHE_LEAST)
+    if (size < HKM_BIGCACHE_LEAST)
         return NULL;
     unsigned cls = class_of(size), last = class_of(most_for(size));
     size_t block = 0;
+    hkm_bigcache_note(size, site);
+    if (!hkm_load(&held))
+        return NULL;
     for (int any = 0; any < 2 && !block; any++)
         for (unsigned c = cls; c <= last && !block; c++)
             block = find(c, size, site, any);
@@ -101,19 +128,21 @@ void *hkm_bigcache_take(size_t size, const void *site)
     return hkm_mid_wake(run_of(block), size, site);
 }
 
-/* Whether so much more may be kept: with what is dirty elsewhere, not beyond all measure. */
+/* Whether so much more may be kept. */
 static bool has_room(size_t bytes)
 {
     size_t all = hkm_load(&held) + bytes, live = hkm_superslab_taken() + hkm_big_mapped();
-    size_t most = hkm_policy_bigcache(live > all ? live - all : 0);
-    return all <= most && hkm_superslab_dirty() <= most - all;
+    return all <= hkm_policy_bigcache(live > all ? live - all : 0);
 }
 
 static bool put(size_t block, size_t bytes, const void *site)
 {
-    if (bytes < HKM_BIGCACHE_LEAST || site == HKM_SITE_RESIZED || !has_room(bytes))
+    if (bytes < HKM_BIGCACHE_LEAST || site == HKM_SITE_RESIZED)
         return false;
     unsigned cls = class_of(bytes);
+    hkm_bigcache_age();
+    if (!is_wanted(site, cls) || !has_room(bytes))
+        return false;
     for (struct way *w = cache[cls]; w < cache[cls] + WAYS; w++) {
         if (hkm_load(&w->block))
             continue;
@@ -123,7 +152,6 @@ static bool put(size_t block, size_t bytes, const void *site)
             hkm_store(&w->site, (size_t)site);
             hkm_store(&w->since, hkm_os_ms());
             hkm_fetch_or(&used[cls / HKM_WORD_BITS], (size_t)1 << cls % HKM_WORD_BITS);
-            hkm_bigcache_age();
             return true;
         }
         hkm_add(&held, -bytes);

@@ -4,8 +4,9 @@
  * bigcache.h: the BigCache: freed blocks of HKM_BIGCACHE_LEAST bytes and more, runs and mappings of their own, by size class
  * and by the call site that asked for them.
  *
- * A block of the same site is preferred, any other that fits is as good as a new one.  What is kept counts as dirty memory:
- * it is bounded together with it, and aged.  Thread-safe, and without locks but for the table of big blocks.
+ * Kept is what a site frees that asked for this size twice in a row: it will ask again.  A block of the same site is
+ * preferred, any other that fits is as good as a new one.  What is kept is bounded by bytes and as a share of the heap, and
+ * aged.  Thread-safe, and without locks but for the table of big blocks.
  */
 #ifndef HKM_BIGCACHE_H
 #define HKM_BIGCACHE_H
@@ -16,6 +17,9 @@
 
 /* A block of at least `size` bytes, aligned to a page, with what was in it; NULL: there is none. */
 void *hkm_bigcache_take(size_t size, const void *site);
+
+/* Somebody asks for so many bytes; hkm_bigcache_take says so by itself. */
+void hkm_bigcache_note(size_t size, const void *site);
 
 /* The block is freed: true when it is kept.  False: the caller is to give it back. */
 bool hkm_bigcache_put_run(struct hkm_slab *s);

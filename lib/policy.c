@@ -32,13 +32,16 @@ size_t hkm_policy_growth(size_t mapped, size_t need)
     return step > need ? step : need;
 }
 
-size_t hkm_policy_dirty_limit(size_t used)
+static size_t share_of(size_t used)
 {
-    if (hkm_load(&hkm_option.disable_purge))
-        return SIZE_MAX;
     size_t floor = bytes_of(hkm_load(&hkm_option.dirty_kb));
     size_t share = used / 100 * hkm_load(&hkm_option.dirty_percent);
     return floor > share ? floor : share;
+}
+
+size_t hkm_policy_dirty_limit(size_t used)
+{
+    return hkm_load(&hkm_option.disable_purge) ? SIZE_MAX : share_of(used);
 }
 
 /* Of a heap that swings by a third, or by 32 MiB, nothing is given back in each trough. */
@@ -55,8 +58,8 @@ size_t hkm_policy_dirty_most(size_t used)
 
 size_t hkm_policy_bigcache(size_t used)
 {
-    size_t most = hkm_policy_dirty_most(used), kib = bytes_of(hkm_load(&hkm_option.bigcache_kb));
-    return hkm_load(&hkm_option.disable_bigcache) ? 0 : most < kib ? most : kib;
+    size_t share = share_of(used), most = bytes_of(hkm_load(&hkm_option.bigcache_kb));
+    return hkm_load(&hkm_option.disable_bigcache) ? 0 : share < most ? share : most;
 }
 
 bool hkm_policy_growing(size_t size, size_t mappings)

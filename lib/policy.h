@@ -52,7 +52,7 @@ bool hkm_policy_prefault(size_t mapped, size_t heaps);
 /* Slots that a thread takes from the Shared Pool at once. */
 unsigned hkm_policy_slots(size_t mapped);
 
-/* Bytes that the BigCache and free dirty slots may hold together, when `used` bytes are in use. */
+/* Bytes that the BigCache may hold, when `used` bytes are in use. */
 size_t hkm_policy_bigcache(size_t used);
 
 /* A block that must move to grow to `size` gets a mapping of its own, when there are `mappings` of those. */

@@ -11,18 +11,28 @@
 #include "superslab.h"
 #include "unit.h"
 
-static const char site_a, site_b;
+static const char sites[512];
+#define site_a sites[0]
+#define site_b sites[256] /* not at the same place of the table */
 
 /* Enough in use that a share of it is more than the tests keep. */
 static void start(void)
 {
     hkm_os_init();
-    ck_assert_ptr_nonnull(hkm_mid_alloc(256 * MIB, 16, false, NULL));
+    ck_assert_ptr_nonnull(hkm_mid_alloc(1024 * MIB, 16, false, NULL));
     ck_assert_uint_eq(hkm_bigcache_bytes(), 0);
+}
+
+/* From then on what the site frees of that size is kept. */
+static void asks(size_t size, const void *site)
+{
+    hkm_bigcache_note(size, site);
+    hkm_bigcache_note(size, site);
 }
 
 static char *run(size_t size, const void *site)
 {
+    asks(size, site);
     char *p = hkm_mid_alloc(size, 16, false, site);
     ck_assert_ptr_nonnull(p);
     return p;
@@ -97,6 +107,8 @@ START_TEST(big_blocks)
 {
     start();
     char *p = hkm_big_alloc(40 * MIB, 16, &site_a);
+    asks(40 * MIB, &site_a);
+    asks(40 * MIB, &site_b);
     memset(p, 5, MIB);
     size_t before = hkm_big_bytes();
     ck_assert(hkm_bigcache_free_big(p));
@@ -113,6 +125,7 @@ START_TEST(big_blocks)
     ck_assert_uint_eq(hkm_big_bytes(), before);
     ck_assert(!hkm_big_was(p));
     ck_assert_int_eq(p[MIB - 1], 5);
+    asks(40 * MIB, &site_b);
     ck_assert(hkm_bigcache_free_big(p));
     ck_assert_ptr_eq(hkm_bigcache_take(40 * MIB, &site_b), p);
     ck_assert(hkm_big_free(p));
@@ -124,7 +137,8 @@ END_TEST
 START_TEST(given_back)
 {
     start();
-    char *p = run(8 * MIB, &site_a), *q = hkm_big_alloc(40 * MIB, 16, &site_a);
+    char *p = run(8 * MIB, &site_a), *q = hkm_big_alloc(40 * MIB, 16, &site_b);
+    asks(40 * MIB, &site_b);
     ck_assert(hkm_bigcache_put_run(record(p)) && hkm_bigcache_free_big(q));
     ck_assert_uint_eq(hkm_bigcache_release(), 48 * MIB);
     ck_assert_uint_eq(hkm_bigcache_bytes(), 0);
@@ -155,11 +169,10 @@ START_TEST(bounded)
 {
     start();
     char *p[16];
-    /* By the share of the heap: four times 12 % of some 256 MiB. */
-    hkm_store(&hkm_option.dirty_kb, 1024);
+    /* By the share of the heap: 12 % of some 1200 MiB. */
     size_t kept = 0;
     for (size_t i = 0; i < COUNT_OF(p); i++)
-        p[i] = run((16 + i) * MIB, &site_a);
+        p[i] = run((16 + i) * MIB, (const char *)&site_a + 16 * i);
     for (size_t i = 0; i < COUNT_OF(p); i++) {
         bool keeps = hkm_bigcache_put_run(record(p[i]));
         if (!keeps)
@@ -167,18 +180,36 @@ START_TEST(bounded)
         kept += keeps ? (16 + i) * MIB : 0;
         ck_assert_uint_eq(hkm_bigcache_bytes(), kept);
     }
-    ck_assert_uint_gt(kept, 64 * MIB);
-    ck_assert_uint_lt(kept, 280 * MIB);
+    ck_assert_uint_gt(kept, 90 * MIB);
+    ck_assert_uint_lt(kept, 160 * MIB);
     hkm_bigcache_release();
     /* By bytes. */
     hkm_store(&hkm_option.bigcache_kb, 10 * 1024);
-    char *q = run(8 * MIB, &site_a), *r = run(4 * MIB, &site_a);
+    char *q = run(8 * MIB, &site_a), *r = run(4 * MIB, &site_b);
     hkm_superslab_purge(0);
     ck_assert(hkm_bigcache_put_run(record(q)));
     ck_assert(!hkm_bigcache_put_run(record(r)));
     hkm_store(&hkm_option.disable_bigcache, 1);
     ck_assert_ptr_eq(hkm_bigcache_take(8 * MIB, &site_a), q);
     ck_assert(!hkm_bigcache_put_run(record(q)));
+}
+END_TEST
+
+/* A site that asks for another size each time keeps nothing; one that has come to ask for the same does. */
+START_TEST(only_what_is_wanted)
+{
+    start();
+    char *p = run(4 * MIB, &site_a), *q = run(6 * MIB, &site_a);
+    hkm_bigcache_note(4 * MIB, &site_a);
+    ck_assert(!hkm_bigcache_put_run(record(p)));
+    ck_assert(!hkm_bigcache_put_run(record(q)));
+    hkm_bigcache_note(4 * MIB, &site_a);
+    ck_assert(!hkm_bigcache_put_run(record(q)));
+    ck_assert(hkm_bigcache_put_run(record(p)));
+    ck_assert_ptr_eq(hkm_bigcache_take(4 * MIB, &site_a), p);
+    ck_assert(hkm_bigcache_put_run(record(p)));
+    char *r = run(5 * MIB, HKM_SITE_RESIZED);
+    ck_assert(!hkm_bigcache_put_run(record(r)));
 }
 END_TEST
 
@@ -208,10 +239,10 @@ START_TEST(aged)
     hkm_store(&hkm_option.purge_ms, 40);
     hkm_store(&hkm_option.dirty_percent, 1);
     hkm_store(&hkm_option.dirty_kb, 8192);
-    char *p = run(16 * MIB, &site_a), *q = run(4 * MIB, &site_a);
+    char *p = run(9 * MIB, &site_a), *q = run(4 * MIB, &site_b);
     ck_assert(hkm_bigcache_put_run(record(p)));
     hkm_bigcache_age();
-    ck_assert_uint_eq(hkm_bigcache_bytes(), 16 * MIB);
+    ck_assert_uint_eq(hkm_bigcache_bytes(), 9 * MIB);
     usleep(100000);
     ck_assert(hkm_bigcache_put_run(record(q))); /* looks after the others; it is young itself */
     hkm_bigcache_age();
@@ -231,6 +262,7 @@ static void *pass_around(void *arg)
     for (int i = 0; i < ROUNDS; i++) {
         size_t size = (size_t)(1 + random_below(&seed, 6)) * MIB;
         bool big = random_below(&seed, 4) == 0;
+        hkm_bigcache_note(size, arg);
         size_t *p = hkm_bigcache_take(size, arg);
         if (!p)
             p = big ? hkm_big_alloc(size, 16, arg) : hkm_mid_alloc(size, 16, false, arg);
@@ -262,7 +294,7 @@ START_TEST(threads)
     size_t kept = hkm_bigcache_bytes();
     ck_assert_uint_eq(hkm_bigcache_release(), kept);
     ck_assert_uint_eq(hkm_bigcache_bytes(), 0);
-    ck_assert_uint_eq(hkm_superslab_taken(), 256 * MIB);
+    ck_assert_uint_eq(hkm_superslab_taken(), 1024 * MIB);
     ck_assert_uint_eq(hkm_big_mapped(), 0);
     ck_assert_uint_gt(hkm_bigcache_hits(), 0);
 }
@@ -272,7 +304,8 @@ END_TEST
 START_TEST(child)
 {
     start();
-    char *p = run(3 * MIB, &site_a), *q = hkm_big_alloc(40 * MIB, 16, &site_a);
+    char *p = run(3 * MIB, &site_a), *q = hkm_big_alloc(40 * MIB, 16, &site_b);
+    asks(40 * MIB, &site_b);
     ck_assert(hkm_bigcache_put_run(record(p)) && hkm_bigcache_free_big(q));
     pid_t pid = fork();
     if (pid == 0) {
@@ -290,4 +323,4 @@ START_TEST(child)
 END_TEST
 
 UNIT_MAIN("bigcache", CK_FORK, a_run_comes_back, as_large_as_its_slots, small_blocks_are_not_kept, the_same_site_first, big_blocks,
-          given_back, makes_way, bounded, full_class, aged, threads, child)
+          given_back, makes_way, bounded, only_what_is_wanted, full_class, aged, threads, child)
