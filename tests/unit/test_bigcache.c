@@ -241,6 +241,7 @@ START_TEST(aged)
     hkm_store(&hkm_option.dirty_kb, 8192);
     char *p = run(9 * MIB, &site_a), *q = run(4 * MIB, &site_b);
     ck_assert(hkm_bigcache_put_run(record(p)));
+    hkm_mid_free(record(run(3 * MIB, NULL))); /* dirty beside it: more than a hundredth of 1 GiB together */
     hkm_bigcache_age();
     ck_assert_uint_eq(hkm_bigcache_bytes(), 9 * MIB);
     usleep(100000);
