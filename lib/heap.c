@@ -34,12 +34,21 @@ static void rebuild(struct hkm_heap *h);
 
 static void lock_heap(struct hkm_heap *h)
 {
-    if (unlikely(hkm_lock(&h->lock))) {
-        /* Whoever takes the lock over first: purge and statistics come here too.  The cache of its owner is whole, if he
-         * does it himself and is not of before the fork: he was not in the middle of a change, or he would not be here. */
-        h->torn = hkm_load(&h->thread) != hkm_os_thread() || hkm_load(&h->generation) != hkm_generation();
+    if (unlikely(hkm_lock(&h->lock)))
         rebuild(h);
-    }
+}
+
+/* Between these two, a bin is in a state in which nobody may find it: its places and its counts, or what it holds and what
+ * is free in the slabs, do not agree.  The child of a fork that comes there forgets what is in that bin, and in no other. */
+static void change(struct hkm_bin *b)
+{
+    b->heap->changing = b;
+    hkm_in_order();
+}
+static void changed(struct hkm_bin *b)
+{
+    hkm_in_order();
+    b->heap->changing = NULL;
 }
 
 static hkm_word all; /* the newest heap, linked by `next`; push only */
@@ -109,10 +118,12 @@ static void set_cap(struct hkm_bin *b, unsigned cap)
 {
     unsigned n = b->cap - b->room;
     hkm_assert(cap <= b->places && n < cap);
+    change(b);
     memmove(&b->slots[cap - n], &b->slots[b->room], n * sizeof(void *));
     b->slots[cap] = NULL;
     b->cap = (uint16_t)cap;
     b->room = cap - n;
+    changed(b);
     b->misses = 0;
 }
 
@@ -171,8 +182,6 @@ void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread)
 {
     count_in(h, thread != 0);
     hkm_store(&h->thread, thread);
-    if (thread)
-        h->torn = false;
     for (unsigned c = 0; c < HKM_CLASSES; c++)
         if (h->bin[c])
             hkm_store(&h->bin[c]->tag.thread, thread);
@@ -204,6 +213,16 @@ static void retag(const struct hkm_slab *list, struct hkm_tag *tag)
         hkm_tag_set(s->range, hkm_slab_slot(s), tag);
 }
 
+/* Sizes of small classes find their bin. */
+static void place_bin(struct hkm_heap *h, unsigned cls)
+{
+    if (cls < HKM_TINY_CLASSES) {
+        unsigned from = cls ? hkm_class[cls - 1].size / 16 + 1 : 0, to = hkm_class[cls].size / 16;
+        for (unsigned i = from; i <= to; i++)
+            h->front.at[i] = h->bin[cls];
+    }
+}
+
 /* Makes a bin of `cap` places for a class, or moves the one that there is.  NULL: this heap has no room for it.  Lock. */
 static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
 {
@@ -226,18 +245,16 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
         hkm_store(&was->tag.thread, 0); /* before the new one takes over: nobody pushes into both */
     }
     hkm_store(&b->tag.thread, hkm_load(&h->thread));
+    hkm_in_order(); /* it is whole before it is found */
     h->bin[cls] = b;
-    if (cls < HKM_TINY_CLASSES) {
-        unsigned from = cls ? hkm_class[cls - 1].size / 16 + 1 : 0, to = hkm_class[cls].size / 16;
-        for (unsigned i = from; i <= to; i++)
-            h->front.at[i] = b;
-    }
+    place_bin(h, cls);
     retag(h->tiny[cls].partial, &b->tag);
     retag(h->tiny[cls].full, &b->tag);
     if (was) {
         for (unsigned i = 0; i < HKM_CAPS; i++) {
             if (was->places == caps[i]) {
                 was->slots[0] = h->old[i];
+                hkm_in_order(); /* nobody finds a block where a bin is to be */
                 h->old[i] = was;
             }
         }
@@ -274,15 +291,24 @@ static struct hkm_bin *ready_bin(struct hkm_heap *h, unsigned cls)
 
 /* ---- slots ------------------------------------------------------------------------------------------------------ */
 
+/* False: there are so many already.  Lock. */
+static bool keep_spare(struct hkm_heap *h, struct hkm_slab *s, unsigned most)
+{
+    if (h->nspare >= most)
+        return false;
+    h->spare[h->nspare] = s;
+    hkm_in_order(); /* a fork's child believes the count */
+    h->nspare++;
+    return true;
+}
+
 /* A slab without blocks becomes a spare slot, or goes to the Shared Pool.  Lock. */
 static void release_slab(struct hkm_heap *h, struct hkm_slab *s)
 {
     hkm_slab_close(s);
     hkm_tag_set(s->range, hkm_slab_slot(s), &hkm_tag_none);
     hkm_store(&s->owner, 0);
-    if (h->nspare < HKM_SPARES / 2 && hkm_load(&h->thread))
-        h->spare[h->nspare++] = s;
-    else
+    if (!hkm_load(&h->thread) || !keep_spare(h, s, HKM_SPARES / 2))
         hkm_shared_pool_release(s);
 }
 
@@ -331,12 +357,9 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
         return false;
     prefault(got[0]);
     lock_heap(h);
-    while (n > 1) { /* a drain by another thread may have left spares in the meantime */
-        if (h->nspare < HKM_SPARES)
-            h->spare[h->nspare++] = got[--n];
-        else
-            hkm_shared_pool_release(got[--n]);
-    }
+    while (n > 1) /* a drain by another thread may have left spares in the meantime */
+        if (!keep_spare(h, got[--n], HKM_SPARES))
+            hkm_shared_pool_release(got[n]);
     struct hkm_slab *s = got[0];
     bool ok = h->bin[cls] || ready_bin(h, cls);
     ok = ok && hkm_slab_open(s, cls);
@@ -489,8 +512,10 @@ static void empty_bin(struct hkm_heap *h, unsigned cls)
     unsigned n = b ? b->cap - b->room : 0;
     if (!n)
         return;
+    change(b);
     release_list(h, hkm_tiny_drain(&h->tiny[cls], cls, &b->slots[b->room], n));
     b->room = b->cap;
+    changed(b);
     hkm_count(&h->count.flushes, 1);
     hkm_count(&h->count.flushed_blocks, n);
 }
@@ -534,6 +559,7 @@ void *hkm_heap_refill(struct hkm_heap *h, unsigned cls)
             if (got < want)
                 memmove(&b->slots[cap - got], to, got * sizeof *to);
             p = b->slots[cap - got];
+            hkm_in_order(); /* a fork's child believes what is there */
             b->room = cap - got + 1;
             hkm_count(&h->count.refills, 1);
             hkm_count(&h->count.refilled_blocks, got);
@@ -552,9 +578,11 @@ void hkm_heap_full(struct hkm_bin *b)
     struct hkm_bin *now = ready_bin(h, cls);
     if (now == b && !b->room) { /* it has not grown */
         unsigned cap = b->cap, n = hkm_policy_flush(cap);
+        change(b);
         release_list(h, hkm_tiny_drain(&h->tiny[cls], cls, &b->slots[cap - n], n)); /* the oldest */
         memmove(&b->slots[n], &b->slots[0], (cap - n) * sizeof(void *));
         b->room = n;
+        changed(b);
         hkm_count(&h->count.flushes, 1);
         hkm_count(&h->count.flushed_blocks, n);
     }
@@ -704,7 +732,6 @@ size_t hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum)
 static void rebuild(struct hkm_heap *h)
 {
     memset(h->tiny, 0, sizeof h->tiny);
-    h->nspare = 0;
     for (struct hkm_range *r = &hkm_range; r; r = hkm_range_next(r)) {
         size_t used = hkm_load_acq(&r->used);
         for (size_t i = 0; i < used; i++) {
@@ -729,16 +756,16 @@ void hkm_heap_bury(struct hkm_heap *h)
     hkm_heap_flush_remote(h); /* none of them has been handed over: the count is cleared before */
     hkm_heap_release_runs(h); /* linked and unlinked by one store each */
     lock_heap(h);
-    if (h->torn) {
-        h->torn = false;
-        for (unsigned c = 0; c < HKM_CLASSES; c++)
-            if (h->bin[c]) {
-                h->bin[c]->room = h->bin[c]->cap;
-                h->bin[c]->slots[h->bin[c]->cap] = NULL; /* its cap was just being changed, perhaps */
-            }
-    } else {
-        flush_cache(h);
+    struct hkm_bin *b = h->changing;
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        if (h->bin[c])
+            place_bin(h, c); /* it may just have been moved */
+    if (b) {
+        b->room = b->cap;
+        b->slots[b->cap] = NULL;
+        changed(b);
     }
+    flush_cache(h);
     drain(h);
     release_empty(h);
     release_spares(h);

@@ -72,8 +72,7 @@ struct hkm_heap {
     struct hkm_tiny tiny[HKM_CLASSES]; /* lock */
     struct hkm_slab *spare[HKM_SPARES]; /* lock: taken slots without blocks */
     unsigned nspare;           /* lock */
-    bool torn;                 /* lock: a fork left the lock held; the cache may be in the middle of a change.  Cleared by
-                                  whoever is given the cache side */
+    struct hkm_bin *changing;  /* owner: the bin that is being changed otherwise than by a push or a pop, for a fork */
     unsigned nremote;          /* owner: places of the remote buffer in use */
     size_t remote_bytes;       /* owner: of the blocks in it */
     struct hkm_heap *next;     /* const once listed: all heaps */
@@ -164,9 +163,9 @@ size_t hkm_heap_purge(struct hkm_heap *h); /* spare slots to the pool, free page
 /* Adds what it has to the sums; blocks in the remote buffer, whose number it returns, are in remote_bytes, but still count
  * as live ones of the heaps that own them. */
 size_t hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum);
-/* After a fork: the heap's thread does not exist in this process.  Gives back what its remote buffer holds, and what its
- * cache holds if the fork did not catch it in the middle of a change; else makes the slab side afresh from tags and
- * bitmaps and forgets the cache.  May be done again, if another fork came in between. */
+/* After a fork: the heap's thread does not exist in this process.  Gives back what its remote buffer and its cache hold, but
+ * for a bin that the fork caught in the middle of a change: that is forgotten.  Where it caught the heap's lock, the slab
+ * side is made afresh from tags and bitmaps.  May be done again, if another fork came in between. */
 void hkm_heap_bury(struct hkm_heap *h);
 void hkm_heap_recount(void); /* after a fork: makes the sum of what all caches may hold afresh */
 bool hkm_heap_valid(struct hkm_heap *h);

@@ -10,6 +10,9 @@
 #include "superslab.h"
 #include "unit.h"
 
+#include <semaphore.h>
+#include <ucontext.h>
+
 static void start(void)
 {
     hkm_os_init();
@@ -47,8 +50,9 @@ static void give(struct hkm_heap *h, void *p)
     }
     struct hkm_bin *b = h->bin[s->cls];
     expect(b->room >= 1);
-    b->slots[--b->room] = p;
-    if (!b->room)
+    b->slots[b->room - 1] = p;
+    hkm_in_order();
+    if (!--b->room)
         hkm_heap_full(b);
 }
 
@@ -826,9 +830,10 @@ static void bury_caught(void *arg)
     CHILD(hkm_lock_abandoned(&dead->lock));
     dead->tiny[3].partial = (void *)1; /* its lists may be in any state */
     dead->tiny[3].full = (void *)1;
-    for (unsigned c = 0; c < HKM_CLASSES; c++) /* and its caches, too */
-        if (dead->bin[c])
-            dead->bin[c]->slots[dead->bin[c]->cap] = (void *)1;
+    dead->changing = dead->bin[4]; /* and so may the bin that is being changed */
+    for (unsigned i = 0; i <= dead->bin[4]->places; i++)
+        dead->bin[4]->slots[i] = (void *)1;
+    dead->bin[4]->room = 10000;
     for (size_t i = 0; i < hkm_load(&hkm_range.used); i++) /* and so may counts and links */
         if (hkm_tag_at(&hkm_range, i)->kind == HKM_KIND_SLAB) {
             hkm_slab_at(&hkm_range, i)->nfree = 3;
@@ -875,6 +880,204 @@ START_TEST(bury)
     ck_assert(hkm_heap_valid(dead));
 }
 END_TEST
+
+/* A fork after every instruction of what changes a cache.  A thread runs step by step, with the processor's trap flag; after
+ * each step it waits until the main thread has forked.  The child finds all that the dead thread's heap had, but for what
+ * is in the bin that was just being changed, and for blocks of the class that the thread was at. */
+#ifdef __x86_64__
+#define STEP_TESTS fork_after_each_step,
+enum { TRAP = 0x100 };
+static struct {
+    void (*work)(struct hkm_heap *h);
+    sem_t stopped, go;
+    bool over;
+    unsigned cls, out, steps; /* its class, and another one of which blocks are out */
+    void *kept[2 * HKM_CLASSES]; /* of all classes, blocks that are in use */
+} step;
+
+static void wait_for(sem_t *s)
+{
+    while (sem_wait(s))
+        ;
+}
+
+static void trapped(int number, siginfo_t *info, void *context)
+{
+    ucontext_t *c = context;
+    (void)number, (void)info;
+    if (step.over)
+        c->uc_mcontext.gregs[REG_EFL] &= ~TRAP;
+    sem_post(&step.stopped);
+    wait_for(&step.go);
+}
+
+static void *walk(void *arg)
+{
+    wait_for(&step.go);
+    __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | TRAP);
+    step.work(dead);
+    step.over = true;
+    return arg;
+}
+
+/* A slab of the dead heap, of another class than the one that was being changed or those that have blocks out. */
+static bool slab_left(unsigned changing)
+{
+    for (size_t i = 0; i < hkm_load(&hkm_range.used); i++) {
+        const struct hkm_slab *s = hkm_slab_at(&hkm_range, i);
+        if (hkm_load(&s->owner) == (size_t)dead && s->size && s->cls != changing && s->cls != step.cls && s->cls != step.out)
+            return true; /* one without a size was being closed */
+    }
+    return false;
+}
+
+static void child_of_step(void)
+{
+    unsigned changing = dead->changing ? dead->changing->tag.cls : HKM_CLASSES;
+    struct hkm_heap *h = new_heap();
+    alarm(20);
+    hkm_heap_assign(dead, 0);
+    hkm_heap_bury(dead);
+    CHILD(hkm_heap_valid(dead) && !dead->changing);
+    for (unsigned i = 0; i < COUNT_OF(step.kept); i++) {
+        CHILD(all_bytes(step.kept[i], hkm_class[i / 2].size, (unsigned char)i));
+        give(h, step.kept[i]);
+    }
+    hkm_heap_flush_remote(h);
+    hkm_heap_purge(dead);
+    CHILD(!slab_left(changing));
+    hkm_heap_assign(dead, hkm_os_thread()); /* adopted */
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        struct hkm_bin *b = dead->bin[c];
+        CHILD(b && b->cap && b->cap <= b->places && b->room == b->cap && !b->slots[b->cap]);
+        CHILD(c >= HKM_TINY_CLASSES || dead->front.at[hkm_class[c].size / 16] == b);
+        CHILD(c >= HKM_TINY_CLASSES || dead->front.at[c ? hkm_class[c - 1].size / 16 + 1 : 0] == b);
+        for (unsigned i = 0; i < HKM_CAPS; i++)
+            for (struct hkm_bin *old = dead->old[i]; old; old = old->slots[0])
+                CHILD(old != b && (char *)old > (char *)dead && (char *)old < dead->bump);
+    }
+    void *p[40];
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        memset(p[i] = take(dead, step.cls), (int)i, hkm_class[step.cls].size);
+    for (unsigned i = 0; i < COUNT_OF(p); i++) {
+        CHILD(all_bytes(p[i], hkm_class[step.cls].size, (unsigned char)i));
+        give(dead, p[i]);
+    }
+    _exit(0);
+}
+
+/* Every `stride` steps of work(dead). */
+static void step_through(void (*work)(struct hkm_heap *h), unsigned cls, unsigned stride)
+{
+    step.work = work;
+    step.cls = cls;
+    step.steps = 0;
+    step.over = false;
+    pthread_t thread = unit_start(walk, NULL);
+    for (sem_post(&step.go); wait_for(&step.stopped), !step.over; sem_post(&step.go)) {
+        if (step.steps++ % stride)
+            continue;
+        pid_t pid = fork();
+        if (!pid)
+            child_of_step();
+        ck_assert_int_eq(unit_wait(pid), 0);
+    }
+    sem_post(&step.go);
+    unit_join(thread);
+    ck_assert_uint_gt(step.steps, 100);
+    ck_assert(hkm_heap_valid(dead));
+}
+
+static void take_one(struct hkm_heap *h) { (void)take(h, step.cls); }
+static void give_one(struct hkm_heap *h) { give(h, survivor); }
+
+/* Leaves one free place in the bin, and a block for it. */
+static void nearly_fill(unsigned cls)
+{
+    static void *p[600];
+    unsigned n = 0;
+    while (n <= dead->bin[cls]->cap) {
+        dead->bin[cls]->misses = 0;
+        p[n++] = take(dead, cls);
+    }
+    while (dead->bin[cls]->room > 1)
+        give(dead, p[--n]);
+    survivor = p[--n];
+    dead->bin[cls]->misses = 0;
+}
+static void take_all(unsigned cls)
+{
+    while (cached(dead, cls))
+        (void)take(dead, cls);
+}
+
+static void use_all_classes(void)
+{
+    dead = new_heap();
+    step.out = HKM_CLASSES;
+    for (unsigned i = 0; i < COUNT_OF(step.kept); i++) {
+        step.kept[i] = take(dead, i / 2);
+        memset(step.kept[i], (int)i, hkm_class[i / 2].size);
+        give(dead, take(dead, i / 2));
+    }
+}
+
+START_TEST(fork_after_each_step)
+{
+    if (EMULATED || SANITIZED)
+        return;
+    start();
+    hkm_generation_watch();
+    struct sigaction act = { .sa_sigaction = trapped, .sa_flags = SA_SIGINFO };
+    ck_assert_int_eq(sigaction(SIGTRAP, &act, NULL), 0);
+    sem_init(&step.stopped, 0, 0);
+    sem_init(&step.go, 0, 0);
+    use_all_classes();
+    unsigned cls = hkm_class_of(512), idle = hkm_class_of(900);
+    struct hkm_bin **bin = &dead->bin[cls];
+
+    take_all(cls);
+    step_through(take_one, cls, 1); /* a refill */
+    take_all(cls);
+    (*bin)->misses = 1000;
+    step_through(take_one, cls, 1); /* a larger bin, empty */
+    ck_assert_uint_eq((*bin)->cap, 30);
+
+    nearly_fill(cls);
+    step_through(give_one, cls, 1); /* a flush */
+    ck_assert_uint_eq((*bin)->cap, 30);
+    nearly_fill(cls);
+    (*bin)->misses = 1000;
+    step_through(give_one, cls, 1); /* a larger bin, full */
+    ck_assert_uint_eq((*bin)->cap, 126);
+
+    void *p[6];
+    unsigned n = 0;
+    while (cached(dead, idle))
+        p[n++] = take(dead, idle);
+    dead->bin[idle]->misses = 1000;
+    p[n++] = take(dead, idle);
+    while (n)
+        give(dead, p[--n]);
+    ck_assert_uint_eq(dead->bin[idle]->cap, 30);
+    dead->bin[idle]->seen_misses = dead->bin[idle]->misses;
+    dead->bin[idle]->seen_room = dead->bin[idle]->room;
+    dead->events = HKM_POLICY_AGE_EVENTS * idle - 1;
+    take_all(cls);
+    step_through(take_one, cls, 1); /* another bin is emptied, and made smaller */
+    ck_assert_uint_eq(dead->bin[idle]->cap, 6);
+    dead->bin[idle]->misses = 1000;
+    step.out = cls;
+    step_through(take_one, idle, 1); /* and larger in its place */
+    ck_assert_uint_eq(dead->bin[idle]->cap, 30);
+
+    use_all_classes();
+    step_through(hkm_heap_flush, HKM_CLASSES - 1, 29); /* all of them emptied */
+}
+END_TEST
+#else
+#define STEP_TESTS
+#endif
 
 /* Slabs that turn out to be without blocks when the lists are made afresh must not get lost. */
 static void bury_empty_slabs(void *arg)
@@ -1088,9 +1291,10 @@ START_TEST(out_of_memory)
 END_TEST
 
 UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reaches_its_most, all_caches_have_room,
-          caches_share_a_budget, idle_caches_are_emptied, growth_keeps_what_is_cached, flush_gives_the_oldest, slabs_go_back_to_the_pool, remote_frees_come_in_batches,
-          remote_buffer_is_bounded_in_bytes, remote_buffer_is_bounded_in_places, remote_double_free, late_posts_find_the_new_owner,
+          caches_share_a_budget, idle_caches_are_emptied, growth_keeps_what_is_cached, flush_gives_the_oldest,
+          slabs_go_back_to_the_pool, remote_frees_come_in_batches, remote_buffer_is_bounded_in_bytes,
+          remote_buffer_is_bounded_in_places, remote_double_free, late_posts_find_the_new_owner,
           posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
-          purge_gives_free_pages_back, stats_add_up, random_work, blocks_wander_between_threads, bury,
+          purge_gives_free_pages_back, stats_add_up, random_work, blocks_wander_between_threads, bury, STEP_TESTS
           nothing_is_lost_in_rebuilding, post_that_a_fork_cut_off, remote_buffer_of_the_dead, rebuilding_sets_tags,
           out_of_memory)
