@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * thread_leak.c [SECONDS]: a hundred threads alive at a time, the oldest of which ends whenever a new one is born.  Each
- * allocates and frees at its birth, sleeps with a warm cache while the others are at it, does the same once more, and
+ * thread_leak.c [SECONDS]: a hundred threads alive at a time, the oldest of which ends whenever a new one is born.
+ * Each allocates and frees at its birth, sleeps with a warm cache while the others are at it, does the same once more, and
  * ends; half of its blocks are freed by others, many of them after its end.  Memory of the dead that is not found again
- * adds up: with small blocks, the resident size must stay what it is after the first fifth of the time (5 seconds); with
- * blocks of all sizes, the slabs in use.  What was live is gone in the end, and what was resident goes with a purge.
+ * adds up: with small blocks, the resident size must stay what it is after the first fifth of the time (5 seconds);
+ * with blocks of all sizes, the slabs in use.  What was live is gone in the end, what was resident goes with a purge.
  */
 #define _GNU_SOURCE
 #include "../api/tap.h"
@@ -163,8 +163,8 @@ static void run(const char *what, double duration)
         note("%llu heaps", (unsigned long long)s.heaps);
     if (!ok(slabs.late <= slabs.early + slabs.early / 8 + 64, "%s: the slabs are no more than at first", what))
         note("at most %zu in the first fifth of the time, then %zu", slabs.early, slabs.late);
-    note("at most %zu KiB resident in the first fifth of the time, then %zu KiB; from %zu to %zu KiB in the end", kib.early,
-         kib.late, before / KIB, resident() / KIB);
+    note("at most %zu KiB resident in the first fifth of the time, then %zu KiB; from %zu to %zu KiB in the end",
+         kib.early, kib.late, before / KIB, resident() / KIB);
     if (SANITIZED || EMULATED) {
         skip("the resident size", "sanitizer or emulator");
         return;

@@ -881,9 +881,9 @@ START_TEST(bury)
 }
 END_TEST
 
-/* A fork after every instruction of what changes a cache.  A thread runs step by step, with the processor's trap flag; after
- * each step it waits until the main thread has forked.  The child finds all that the dead thread's heap had, but for what
- * is in the bin that was just being changed, and for blocks of the class that the thread was at. */
+/* A fork after every instruction of what changes a cache.  A thread runs step by step, with the processor's trap flag;
+ * after each step it waits until the main thread has forked.  The child finds all that the dead thread's heap had, but for
+ * what is in the bin that was just being changed, and for blocks of the class that the thread was at. */
 #ifdef __x86_64__
 #define STEP_TESTS fork_after_each_step,
 enum { TRAP = 0x100 };
@@ -925,8 +925,9 @@ static bool slab_left(unsigned changing)
 {
     for (size_t i = 0; i < hkm_load(&hkm_range.used); i++) {
         const struct hkm_slab *s = hkm_slab_at(&hkm_range, i);
-        if (hkm_load(&s->owner) == (size_t)dead && s->size && s->cls != changing && s->cls != step.cls && s->cls != step.out)
-            return true; /* one without a size was being closed */
+        if (hkm_load(&s->owner) == (size_t)dead && s->size && /* one without a size was being closed */
+            s->cls != changing && s->cls != step.cls && s->cls != step.out)
+            return true;
     }
     return false;
 }
