@@ -188,7 +188,7 @@ HKM_EXPORT int malloc_info(int options, FILE *out)
 
 __attribute__((destructor)) static void finish(void)
 {
-    hkm_option_init(); /* a process that never allocated has not read it yet */
+    (void)hkm_option_read(); /* a process that never allocated has not read it yet */
     long wanted = (long)hkm_load(&hkm_option.stats);
     int fd = wanted ? hkm_os_stderr_kept() : -1;
     if (fd >= 0) {

@@ -246,11 +246,13 @@ static void complain_of_list(void)
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
-bool hkm_option_init(void)
+static hkm_word done; /* 1: the environment is read; 2: and hkm_option_init has said so */
+
+bool hkm_option_read(void)
 {
-    static hkm_word done;
-    bool mine = false;
-    if (likely(hkm_load_acq(&done)) || !hkm_os_env_ready())
+    if (likely(hkm_load_acq(&done)))
+        return true;
+    if (!hkm_os_env_ready())
         return false;
     hkm_lock(&lock);
     if (!hkm_load(&done)) {
@@ -260,10 +262,16 @@ bool hkm_option_init(void)
         if (answer == IGNORED && hkm_load(&hkm_option.verbose))
             complain_of_list();
         hkm_store_rel(&done, 1); /* pairs with the acquire above */
-        mine = true;
     }
     hkm_unlock(&lock);
-    return mine;
+    return true;
+}
+
+bool hkm_option_init(void)
+{
+    if (likely(hkm_load_acq(&done) == 2))
+        return false;
+    return hkm_option_read() && hkm_cas(&done, 1, 2);
 }
 
 static bool find(const char *name, struct row *found)
@@ -279,7 +287,7 @@ static bool find(const char *name, struct row *found)
 int hkm_option_get(const char *name, long *value)
 {
     struct row r;
-    hkm_option_init();
+    (void)hkm_option_read();
     if (!find(name, &r))
         return ENOENT;
     *value = (long)hkm_load(field_of(&r));
@@ -289,7 +297,7 @@ int hkm_option_get(const char *name, long *value)
 int hkm_option_set(const char *name, long value)
 {
     struct row r;
-    hkm_option_init();
+    (void)hkm_option_read();
     if (!find(name, &r))
         return ENOENT;
     if (value < r.least || value > r.most)

@@ -28,8 +28,10 @@ void hkm_option_settle(void);
 /* Does a list of this text name the program? */
 bool hkm_option_names(const char *list, size_t size, const char *program) HKM_HIDDEN;
 
-/* Reads the environment, once, as soon as there is one, and settles whether hkm_option.pass is set.  A wrong value gives one line on stderr and the default.
- * True when this very call read it. */
+/* Reads the environment, once, as soon as there is one, and settles whether hkm_option.pass is set.  A wrong value gives
+ * one line on stderr and the default.  False: there is none yet. */
+bool hkm_option_read(void);
+/* The same, for who is about to hand out a block.  True once, for the first of them. */
 bool hkm_option_init(void);
 
 /* By name without HAKMEM_.  0 or an errno value: ENOENT, ERANGE, EPERM. */

@@ -12,11 +12,13 @@ static char own_name[4096];
 static char said[16384]; /* stderr of the last child */
 static char told[256];   /* its stdout */
 
-/* In the child: the value of an option, after some work. */
+/* In the child: the value of an option, after some work.  With a ! in front it is asked for before everything, too. */
 static int child(const char *option)
 {
     long value = -1;
     void *blocks[100];
+    if (*option == '!' && hak_option_get(++option, &value))
+        return 2;
     for (size_t n = 1; n < 5000000; n *= 3) {
         for (size_t i = 0; i < COUNT_OF(blocks); i++) {
             blocks[i] = malloc(n);
@@ -109,6 +111,8 @@ int main(int argc, char **argv)
     ok(run(NULL, NULL, "VERBOSE") && !strcmp(told, "0") && !*said, "nothing set: nothing said");
     ok(run("HAKMEM_VERBOSE", "1", "VERBOSE") && !strcmp(told, "1") && lines(said) == 1 && begins(said, "hakmem: "),
        "HAKMEM_VERBOSE=1: one line at the start");
+    ok(run("HAKMEM_VERBOSE", "1", "!VERBOSE") && !strcmp(told, "1") && lines(said) == 1 && strstr(said, " serves process "),
+       "also when the program asks for an option before it allocates");
     ok(run("HAKMEM_VERBOSE", "0", "VERBOSE") && !strcmp(told, "0") && !*said, "HAKMEM_VERBOSE=0: nothing said");
     ok(run("HAKMEM_DIRTY_KB", "4321", "DIRTY_KB") && !strcmp(told, "4321") && !*said, "a number is taken");
     static const char *const wrong[] = { "banana", "2", "-1", "", " 1", "1 ", "0x1", "1e0", "99999999999999999999999999" };
