@@ -36,8 +36,10 @@ START_TEST(small_needs_no_mapping)
     ck_assert_uint_gt(before, 0);
     ck_assert_ptr_nonnull(hkm_meta_alloc(before / 2, 64));
     ck_assert_uint_eq(hkm_meta_bytes(), before);
+    ck_assert_uint_eq(hkm_meta_areas(), 0);
     ck_assert_ptr_nonnull(hkm_meta_alloc(before, 64)); /* this one cannot be in the first chunk */
     ck_assert_uint_ge(hkm_meta_bytes(), 2 * before);
+    ck_assert_uint_eq(hkm_meta_areas(), 3); /* the chunk, and a page at either end */
 }
 END_TEST
 

@@ -173,12 +173,14 @@ START_TEST(random_work)
         pattern_fill(held[i].p, held[i].size, i);
         if (round % 100 == 0) {
             hkm_nursery_purge();
-            live = 0;
+            size_t blocks = live = 0;
             for (size_t j = 0; j < COUNT; j++) {
+                blocks += held[j].p != NULL;
                 live += hkm_round_up(held[j].size, 16);
                 expect(!held[j].p || pattern_holds(held[j].p, held[j].size, j));
             }
             ck_assert_uint_eq(hkm_nursery_live(), live);
+            ck_assert_uint_eq(hkm_nursery_blocks(), blocks);
         }
     }
     ck_assert_uint_gt(served, 200);

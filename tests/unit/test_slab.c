@@ -286,7 +286,9 @@ START_TEST(purge_whole_free_pages_only)
         struct hkm_slab *s = open_slab(c);
         uint32_t size = hkm_class[c].size;
         page = hkm_os.page;
+        ck_assert_uint_eq(hkm_slab_committed(s), 0);
         unsigned n = hkm_slab_take(s, got, MOST);
+        ck_assert_uint_eq(hkm_slab_committed(s), hkm_round_up((size_t)n * size, page));
         for (unsigned i = 0; i < n; i++)
             got[i] = plain(got[i]);
         memset(s->start, 7, (size_t)n * size);
@@ -307,6 +309,7 @@ START_TEST(purge_whole_free_pages_only)
             expect(all_bytes(s->start + at, end, out ? 7 : 0));
         }
         ck_assert_msg(done == want, "class %u: %zu bytes purged, not %zu", c, done, want);
+        ck_assert_uint_eq(hkm_slab_committed(s), all - want);
         ck_assert_uint_eq(hkm_slab_purge(s), 0); /* there is no more */
         purged += done;
         hkm_slab_give(s, got, keep);
