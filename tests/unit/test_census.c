@@ -52,6 +52,8 @@ static struct hak_stats relations_hold(void)
     return s;
 }
 
+static struct unit_gate gate = UNIT_GATE;
+
 /* ---- one thread -------------------------------------------------------------------------------------------------- */
 
 enum { HELD = 3000 };
@@ -178,15 +180,19 @@ START_TEST(each_layer)
     ck_assert_uint_eq(s.run_cache_bytes % (2 * HKM_SLOT_SIZE), 0);
     ck_assert_uint_eq(s.run_cache_bytes + s.dirty_bytes, COUNT_OF(runs) * 2 * HKM_SLOT_SIZE);
     uint64_t reused = s.faults_avoided;
-    void *kept = hkm_alloc(3 * MIB, NULL);
-    memset(kept, 1, 3 * MIB);
-    hkm_free_fast(kept);
-    s = relations_hold();
+    void *kept = NULL;
+    s.bigcache_bytes = 0;
+    for (int i = 0; i < 20 && !s.bigcache_bytes; i++) { /* a site that asks for one size again and again */
+        kept = hkm_alloc(3 * MIB, &gate);
+        memset(kept, 1, 3 * MIB);
+        hkm_free_fast(kept);
+        s = relations_hold();
+    }
+    uint64_t hits = s.bigcache_hits;
     ck_assert_uint_ge(s.bigcache_bytes, 3 * MIB);
-    ck_assert_uint_eq(s.bigcache_hits, 0);
-    ck_assert_ptr_eq(hkm_alloc(3 * MIB, NULL), kept);
+    ck_assert_ptr_eq(hkm_alloc(3 * MIB, &gate), kept);
     s = relations_hold();
-    ck_assert_uint_eq(s.bigcache_hits, 1);
+    ck_assert_uint_eq(s.bigcache_hits, hits + 1);
     ck_assert_uint_eq(s.bigcache_bytes, 0);
     ck_assert_uint_ge(s.faults_avoided, reused + 3 * MIB / hkm_os.page);
     hkm_free_fast(kept);
@@ -211,8 +217,6 @@ START_TEST(a_child_counts_too)
 END_TEST
 
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
-
-static struct unit_gate gate = UNIT_GATE;
 
 /* Frees blocks of the main thread, all but the last few of which it hands over, keeps some of its own, and waits. */
 static void *helper(void *arg)
