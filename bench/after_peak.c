@@ -2,30 +2,17 @@
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
  * after_peak [COUNT MIN MAX PERCENT WAIT]: what a process keeps after its peak. Allocates COUNT blocks of MIN..MAX
- * bytes, writes them all, frees a random PERCENT of them, waits WAIT seconds, makes a few small allocations, and asks
- * for malloc_trim at last; prints the resident set after each step beside the bytes that live.
+ * bytes, writes them all, frees a random PERCENT of them, waits WAIT seconds, makes a few hundred calls, and asks for
+ * malloc_trim at last; prints the resident set after each step beside the bytes that live.
  */
 #include "bench.h"
 #include <malloc.h>
-
-static long rss_kib(void)
-{
-    char text[128];                 /* read(2), not stdio: the measurement must not allocate */
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (n <= 0)
-        bench_die("cannot read /proc/self/statm");
-    close(fd);
-    text[n] = 0;
-    char *resident = strchr(text, ' ');
-    return resident ? strtol(resident, NULL, 10) * (sysconf(_SC_PAGESIZE) / 1024) : 0;
-}
 
 static long base;                   /* the resident set before the first block, with the array of pointers */
 
 static void show(const char *when, size_t live)
 {
-    long rss = rss_kib() - base;
+    long rss = bench_rss_kib() - base;
     printf("%-14s rss_kib=%-8ld live_kib=%-8zu ratio=%.2f\n", when, rss, live >> 10,
            (double)rss * 1024 / (double)(live ? live : 1));
 }
@@ -42,7 +29,7 @@ int main(int argc, char **argv)
     struct { char *p; size_t n; } *b = bench_map(count * sizeof *b);
     memset(b, 1, count * sizeof *b);
     printf("%s", "");               /* stdio takes its buffer now */
-    base = rss_kib();
+    base = bench_rss_kib();
     uint64_t rnd = 1;
     size_t live = 0;
     struct bench_time t = bench_start();
@@ -63,11 +50,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < wait; i++)
         sleep(1);
     show("waited", live);
-    for (int i = 0; i < 10000; i++) {
-        char *p = bench_need(malloc(100));
-        bench_touch(p, 100);
-        free(p);
-    }
+    bench_request(&rnd, 400, 16, 2048);
     show("woken", live);
     malloc_trim(0);
     show("trimmed", live);

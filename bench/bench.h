@@ -73,6 +73,37 @@ static inline void bench_touch(void *p, size_t n)
     ((volatile char *)p)[n - 1] = 2;
 }
 
+/* What is resident now. */
+__attribute__((unused)) static long bench_rss_kib(void)
+{
+    char text[128];                 /* read(2), not stdio: the measurement must not allocate */
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (n <= 0)
+        bench_die("cannot read /proc/self/statm");
+    close(fd);
+    text[n] = 0;
+    char *resident = strchr(text, ' ');
+    return resident ? strtol(resident, NULL, 10) * (sysconf(_SC_PAGESIZE) / 1024) : 0;
+}
+
+/* A call, as programs answer many: count blocks (at most 1000) of lo..hi bytes, some freed on the way, the others at its end. */
+__attribute__((unused)) static void bench_request(uint64_t *rnd, size_t count, size_t lo, size_t hi)
+{
+    char *p[1000];
+    for (size_t i = 0; i < count; i++) {
+        size_t n = bench_between(rnd, lo, hi);
+        p[i] = bench_need(malloc(n));
+        bench_touch(p[i], n);
+        if (i % 4 == 3) {
+            free(p[i - 2]);
+            p[i - 2] = NULL;
+        }
+    }
+    for (size_t i = 0; i < count; i++)
+        free(p[i]);
+}
+
 /* Arrays of the bench itself come from the kernel, so that the allocator's own blocks are all that differs. */
 __attribute__((unused)) static void *bench_map(size_t bytes)
 {

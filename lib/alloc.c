@@ -189,6 +189,7 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
         do
             p = hkm_mid_alloc(size, alignment, zero, site);
         while (!p && ((h && hkm_heap_release_runs(h)) || hkm_bigcache_release()));
+        hkm_thread_tick();
     }
     if (p)
         count_large(true);
@@ -369,7 +370,7 @@ static void give_block(void *p, struct hkm_slab *s)
     b->slots[b->room - 1] = p;
     HKM_AFRESH(b->room); /* the block first, then the count: a fork may come in between */
     if (!--b->room)
-        hkm_heap_full(b);
+        hkm_thread_full(b);
 }
 
 static void give_nursery(void *p)
@@ -386,8 +387,10 @@ static void give_run(struct hkm_slab *s)
 {
     struct hkm_heap *h = hkm_thread_keep();
     count_large(false);
-    if (!(h && (hkm_mid_push(&h->front.runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s))
+    if (!(h && (hkm_mid_push(&h->front.runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s)) {
         hkm_mid_free(s);
+        hkm_thread_tick();
+    }
 }
 
 /* Not inline, so that the usual ways in hkm_free_other save no registers. */

@@ -73,7 +73,7 @@ HKM_INLINE void hkm_free_fast(void *p)
                 if (HKM_STATS)
                     hkm_count(&b->heap->count.frees, 1);
                 if (unlikely(!--b->room))
-                    hkm_heap_full(b);
+                    hkm_thread_full(b);
                 return;
             }
         }

@@ -291,6 +291,11 @@ static struct hkm_bin *ready_bin(struct hkm_heap *h, unsigned cls)
 
 /* ---- slots ------------------------------------------------------------------------------------------------------ */
 
+/* Blocks of the heap became free, or, negative, are not any more.  Lock. */
+static void add_free(struct hkm_heap *h, size_t bytes) { hkm_store(&h->free, hkm_load(&h->free) + bytes); }
+
+static size_t slab_bytes(const struct hkm_slab *s) { return (size_t)s->blocks * s->size; }
+
 /* False: there are so many already.  Lock. */
 static bool keep_spare(struct hkm_heap *h, struct hkm_slab *s, unsigned most)
 {
@@ -305,6 +310,7 @@ static bool keep_spare(struct hkm_heap *h, struct hkm_slab *s, unsigned most)
 /* A slab without blocks becomes a spare slot, or goes to the Shared Pool.  Lock. */
 static void release_slab(struct hkm_heap *h, struct hkm_slab *s)
 {
+    add_free(h, -slab_bytes(s));
     hkm_slab_close(s);
     hkm_tag_set(s->range, hkm_slab_slot(s), &hkm_tag_none);
     hkm_store(&s->owner, 0);
@@ -366,6 +372,7 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
     if (ok) {
         hkm_store_rel(&s->owner, (size_t)h);
         hkm_tag_set(s->range, hkm_slab_slot(s), &h->bin[cls]->tag);
+        add_free(h, slab_bytes(s));
         settle(h, s, true);
     }
     hkm_unlock(&h->lock);
@@ -427,6 +434,14 @@ void hkm_heap_post(struct hkm_slab *s)
     }
 }
 
+/* Blocks of one slab.  True: some were collected, and the slab may have to be settled.  Lock. */
+static bool collect(struct hkm_heap *h, struct hkm_slab *s)
+{
+    unsigned got = hkm_slab_collect(s);
+    add_free(h, (size_t)got * s->size);
+    return got != 0;
+}
+
 /* Collects what others freed.  Lock. */
 static void drain(struct hkm_heap *h)
 {
@@ -441,7 +456,7 @@ static void drain(struct hkm_heap *h)
         hkm_swap(&s->pending, 0);
         size_t owner = hkm_load_acq(&s->owner);
         if (owner == (size_t)h) {
-            if (hkm_slab_collect(s))
+            if (collect(h, s))
                 settle(h, s, keep);
         } else if (owner) {
             hkm_heap_post(s); /* it has moved: post it on */
@@ -505,6 +520,15 @@ void hkm_heap_remote_twice(struct hkm_slab *s, unsigned index)
 
 /* ---- refill and flush ------------------------------------------------------------------------------------------- */
 
+/* Gives back n cached blocks of a class.  Owner, lock. */
+static void give(struct hkm_heap *h, unsigned cls, void *const *blocks, unsigned n)
+{
+    add_free(h, (size_t)n * hkm_class[cls].size);
+    release_list(h, hkm_tiny_drain(&h->tiny[cls], cls, blocks, n));
+    hkm_count(&h->count.flushes, 1);
+    hkm_count(&h->count.flushed_blocks, n);
+}
+
 /* Gives back what a class's cache holds.  Owner, lock. */
 static void empty_bin(struct hkm_heap *h, unsigned cls)
 {
@@ -513,20 +537,20 @@ static void empty_bin(struct hkm_heap *h, unsigned cls)
     if (!n)
         return;
     change(b);
-    release_list(h, hkm_tiny_drain(&h->tiny[cls], cls, &b->slots[b->room], n));
+    give(h, cls, &b->slots[b->room], n);
     b->room = b->cap;
     changed(b);
-    hkm_count(&h->count.flushes, 1);
-    hkm_count(&h->count.flushed_blocks, n);
 }
 
 /* Now and then looks at the cache of the next class.  One that was not used since the last look is emptied, and gives its
  * share of the budget back.  Owner, lock. */
 static void age(struct hkm_heap *h)
 {
-    if (++h->events % HKM_POLICY_AGE_EVENTS)
+    size_t events = hkm_load(&h->events) + 1;
+    hkm_store(&h->events, events);
+    if (events % HKM_POLICY_AGE_EVENTS)
         return;
-    unsigned c = h->events / HKM_POLICY_AGE_EVENTS % HKM_CLASSES;
+    unsigned c = events / HKM_POLICY_AGE_EVENTS % HKM_CLASSES;
     struct hkm_bin *b = h->bin[c];
     if (!c) {
         if (h->seen_runs == h->front.runs.held)
@@ -561,6 +585,9 @@ void *hkm_heap_refill(struct hkm_heap *h, unsigned cls)
             p = b->slots[cap - got];
             hkm_in_order(); /* a fork's child believes what is there */
             b->room = cap - got + 1;
+            size_t bytes = (size_t)got * hkm_class[cls].size;
+            add_free(h, -bytes);
+            h->shrunk -= h->shrunk < bytes ? h->shrunk : bytes;
             hkm_count(&h->count.refills, 1);
             hkm_count(&h->count.refilled_blocks, got);
         }
@@ -570,21 +597,45 @@ void *hkm_heap_refill(struct hkm_heap *h, unsigned cls)
     return p;
 }
 
+/* Gives back the oldest blocks of a bin, all but `keep`.  Owner, lock. */
+static void flush_bin(struct hkm_heap *h, struct hkm_bin *b, unsigned keep)
+{
+    unsigned cap = b->cap, room = b->room, n = cap - room - keep;
+    change(b);
+    give(h, b->tag.cls, &b->slots[cap - n], n);
+    memmove(&b->slots[room + n], &b->slots[room], keep * sizeof(void *));
+    b->room = room + n;
+    changed(b);
+}
+
+/* Makes a bin smaller, of a heap that shrinks.  Owner, lock. */
+static void retreat(struct hkm_heap *h, struct hkm_bin *b, bool at_once)
+{
+    unsigned cap = hkm_policy_cache_retreat(b->cap, hkm_class[b->tag.cls].size, at_once);
+    if (cap >= b->cap)
+        return;
+    if (b->cap - b->room > (cap + 3) / 4)
+        flush_bin(h, b, (cap + 3) / 4);
+    shrink(h, b->tag.cls, cap);
+}
+
 void hkm_heap_full(struct hkm_bin *b)
 {
     struct hkm_heap *h = b->heap;
-    unsigned cls = b->tag.cls;
     lock_heap(h);
-    struct hkm_bin *now = ready_bin(h, cls);
+    bool shrinking = h->shrunk >= HKM_POLICY_SHRINKING;
+    struct hkm_bin *now = shrinking ? b : ready_bin(h, b->tag.cls);
     if (now == b && !b->room) { /* it has not grown */
-        unsigned cap = b->cap, n = hkm_policy_flush(cap);
-        change(b);
-        release_list(h, hkm_tiny_drain(&h->tiny[cls], cls, &b->slots[cap - n], n)); /* the oldest */
-        memmove(&b->slots[n], &b->slots[0], (cap - n) * sizeof(void *));
-        b->room = n;
-        changed(b);
-        hkm_count(&h->count.flushes, 1);
-        hkm_count(&h->count.flushed_blocks, n);
+        unsigned n = hkm_policy_flush(b->cap);
+        flush_bin(h, b, b->cap - n);
+        if (h->shrunk < 2 * HKM_POLICY_SHRINKING)
+            h->shrunk += (size_t)n * hkm_class[b->tag.cls].size;
+    }
+    if (shrinking) { /* this one; and another, which may never be full again */
+        struct hkm_bin *other = h->bin[hkm_load(&h->events) % HKM_CLASSES];
+        retreat(h, b, false);
+        if (other)
+            retreat(h, other, true);
     }
     age(h);
     hkm_unlock(&h->lock);
@@ -624,7 +675,9 @@ bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls)
     /* The caller, who is to's thread, holds from's lock and knows that it is parked. */
     drain(from);
     struct hkm_slab *s = to->bin[cls] ? from->tiny[cls].partial : NULL;
+    size_t bytes = s ? (size_t)s->nfree * s->size : 0;
     if (s) {
+        add_free(from, -bytes);
         hkm_tiny_remove(&from->tiny[cls], s);
         hkm_store_rel(&s->owner, (size_t)to); /* from here on posts go to the new owner */
         /* Before the lock is given up: whoever adopts `from` then must not take the slab for his. */
@@ -634,6 +687,7 @@ bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls)
     if (!s)
         return false;
     lock_heap(to);
+    add_free(to, bytes);
     /* Somebody may have drained our inbox in the meantime: then it is listed already, or was emptied and is gone. */
     if (hkm_load(&s->owner) == (size_t)to && s->listed == HKM_UNLISTED)
         settle(to, s, true);
@@ -651,7 +705,7 @@ static void sweep(struct hkm_heap *h)
         for (unsigned i = 0; i < 2; i++)
             for (struct hkm_slab *s = lists[i], *next; s; s = next) {
                 next = s->next;
-                if (hkm_slab_collect(s))
+                if (collect(h, s))
                     settle(h, s, true);
             }
     }
@@ -671,6 +725,30 @@ size_t hkm_heap_purge(struct hkm_heap *h)
             done += hkm_slab_purge(s);
     hkm_unlock(&h->lock);
     return done;
+}
+
+void hkm_heap_tend(struct hkm_heap *h)
+{
+    size_t events = hkm_load(&h->events);
+    bool idle = events == hkm_load(&h->seen_events);
+    hkm_store(&h->seen_events, events);
+    hkm_store(&h->seen_free, hkm_load(&h->free));
+    if (!idle || (!hkm_load(&h->inbox) && !hkm_peek(h->nspare)) || !hkm_heap_try(h))
+        return;
+    drain(h);
+    release_spares(h);
+    hkm_heap_leave(h);
+}
+
+bool hkm_heap_try(struct hkm_heap *h) { return hkm_lock_try(&h->lock); }
+void hkm_heap_leave(struct hkm_heap *h) { hkm_unlock(&h->lock); }
+
+uint16_t hkm_heap_look(struct hkm_heap *h, struct hkm_slab *s, size_t age, uint16_t *young)
+{
+    *young = 0;
+    if (hkm_load(&s->pending) && collect(h, s)) /* it stays posted: then there is nothing left to collect */
+        settle(h, s, hkm_load(&h->thread) != 0);
+    return hkm_load(&s->owner) == (size_t)h ? hkm_slab_look(s, age, young) : 0;
 }
 
 static void add_slabs(struct hak_stats *sum, const struct hkm_slab *list)
@@ -732,6 +810,7 @@ size_t hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum)
 static void rebuild(struct hkm_heap *h)
 {
     memset(h->tiny, 0, sizeof h->tiny);
+    hkm_store(&h->free, 0);
     for (struct hkm_range *r = &hkm_range; r; r = hkm_range_next(r)) {
         size_t used = hkm_load_acq(&r->used);
         for (size_t i = 0; i < used; i++) {
@@ -742,6 +821,7 @@ static void rebuild(struct hkm_heap *h)
                 continue;
             hkm_slab_recount(s);
             hkm_slab_collect(s);
+            add_free(h, (size_t)s->nfree * s->size);
             s->listed = HKM_UNLISTED;
             s->next = s->prev = NULL;
             if (h->bin[s->cls]) /* the bin may just have been moved */
@@ -775,12 +855,16 @@ void hkm_heap_bury(struct hkm_heap *h)
 bool hkm_heap_valid(struct hkm_heap *h)
 {
     bool ok = true;
+    size_t free = 0;
     lock_heap(h);
     for (unsigned c = 0; c < HKM_CLASSES && ok; c++) {
         const struct hkm_bin *b = h->bin[c];
         ok = hkm_tiny_valid(&h->tiny[c], c, h) &&
              (!b || (b->heap == h && b->tag.cls == c && b->slots[b->cap] == NULL));
+        for (const struct hkm_slab *s = h->tiny[c].partial; s; s = s->next)
+            free += (size_t)s->nfree * s->size;
     }
+    ok = ok && free == hkm_load(&h->free);
     hkm_unlock(&h->lock);
     return ok;
 }

@@ -73,6 +73,7 @@ struct hkm_heap {
     struct hkm_slab *spare[HKM_SPARES]; /* lock: taken slots without blocks */
     unsigned nspare;           /* lock */
     struct hkm_bin *changing;  /* owner: the bin that is being changed otherwise than by a push or a pop, for a fork */
+    hkm_word free;             /* lock writes: bytes of free blocks in its slabs; for moments perhaps below 0 */
     unsigned nremote;          /* owner: places of the remote buffer in use */
     size_t remote_bytes;       /* owner: of the blocks in it */
     struct hkm_heap *next;     /* const once listed: all heaps */
@@ -81,9 +82,11 @@ struct hkm_heap {
     hkm_word generation;       /* threads lock: of the process in which it came into this state */
     char *bump;                /* owner, lock: bins are made from here on */
     struct hkm_bin *old[HKM_CAPS]; /* owner, lock: outgrown bins, for other classes */
+    size_t shrunk;             /* owner: bytes flushed, less those refilled; within bounds, see heap.c */
     size_t allowed;            /* owner: bytes that its caches may hold, those apart that hold one block */
     bool charged;              /* owner: and they count among those of all heaps */
-    unsigned events;           /* owner: refills and flushes */
+    hkm_word events;           /* owner writes: refills and flushes */
+    hkm_word seen_events, seen_free; /* purge.c, one thread at a time: what they were at its last visit */
     unsigned run_frees;        /* owner: of runs, that found no room in the cache */
     size_t seen_runs;          /* owner: what runs.held was when last looked at */
     struct hkm_counters count; /* owner writes */
@@ -160,6 +163,13 @@ HKM_INLINE void hkm_heap_free_remote(struct hkm_heap *h, struct hkm_slab *s, uns
 /* Any thread. */
 void hkm_heap_drain(struct hkm_heap *h);   /* collects the inbox */
 size_t hkm_heap_purge(struct hkm_heap *h); /* spare slots to the pool, free pages of slabs to the kernel; bytes */
+/* For purge.c, which never waits.  hkm_heap_tend collects the inbox of a heap that was not used since the last visit, and
+ * gives its spare slots back.  Under hkm_heap_try (false: somebody has the lock), hkm_heap_look collects what others freed in
+ * a slab of that heap, which may leave it empty and give it back, and else says which of its pages may be purged. */
+void hkm_heap_tend(struct hkm_heap *h);
+bool hkm_heap_try(struct hkm_heap *h);
+void hkm_heap_leave(struct hkm_heap *h);
+uint16_t hkm_heap_look(struct hkm_heap *h, struct hkm_slab *s, size_t age, uint16_t *young);
 /* Adds what it has to the sums; blocks in the remote buffer, whose number it returns, are in remote_bytes, but still count
  * as live ones of the heaps that own them. */
 size_t hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum);

@@ -67,7 +67,29 @@ bool hkm_policy_growing(size_t size, size_t mappings)
     return size >= GROWING_LEAST && mappings < GROWING_MOST && !hkm_load(&hkm_option.disable_big_mappings);
 }
 
+size_t hkm_policy_spare(size_t slots, size_t waited)
+{
+    size_t ms = hkm_policy_purge_ms(), halvings = ms ? waited / ms : 1;
+    if (slots < 4 || hkm_load(&hkm_option.disable_purge))
+        return 0;
+    return halvings < HKM_WORD_BITS ? slots - (slots >> halvings) : slots;
+}
+
 size_t hkm_policy_purge_ms(void) { return hkm_load(&hkm_option.purge_ms); }
+
+enum hkm_look hkm_policy_look(size_t used, size_t idle, size_t more, size_t waited)
+{
+    size_t limit = hkm_policy_dirty_limit(used), ms = hkm_policy_purge_ms();
+    if (limit == SIZE_MAX)
+        return HKM_LOOK_NOT;
+    /* Where a heap swings, such a look is in vain, and purge.c finds out. */
+    if (more > (limit > SIZE_MAX / 2 ? SIZE_MAX : limit * 2))
+        return HKM_LOOK_ALL;
+    if (waited < ms)
+        return HKM_LOOK_NOT;
+    /* And now and then, as free blocks move together where as many are taken as are freed. */
+    return more > limit / 4 || (waited / 16 >= ms && idle > limit) ? HKM_LOOK_IDLE : HKM_LOOK_NOT;
+}
 
 size_t hkm_policy_cache_limit(size_t mapped)
 {
@@ -81,6 +103,16 @@ unsigned hkm_policy_cache_growth(unsigned cap, unsigned most)
         return cap;
     unsigned next = cap * 4 + 6; /* 6, 30, 126, 510 */
     return next < most ? next : most;
+}
+
+unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once)
+{
+    unsigned least = (unsigned)(2048 / size), half = cap / 2;
+    if (least < 3)
+        least = 3;
+    if (least < half && !at_once)
+        least = half;
+    return least < cap ? least : cap;
 }
 
 bool hkm_policy_nursery(size_t size, unsigned taken)

@@ -23,6 +23,24 @@ size_t hkm_policy_dirty_limit(size_t used);
 size_t hkm_policy_dirty_most(size_t used);
 size_t hkm_policy_purge_ms(void);
 
+/* Of dirty free slots that nobody needed for so many ms, how many to give back: half for each hkm_policy_purge_ms, until few
+ * are left. */
+size_t hkm_policy_spare(size_t slots, size_t waited);
+
+/* Whether to look through all slabs for whole free pages: for those that are idle for hkm_policy_purge_ms, or for all.
+ * used: bytes of blocks that are out; idle: bytes of free blocks in slabs; more: of them, those that a look has not seen, or
+ * was too early for; waited: ms since the last look.  A heap of fewer slots than HKM_POLICY_LOOK is never looked through. */
+enum hkm_look { HKM_LOOK_NOT, HKM_LOOK_IDLE, HKM_LOOK_ALL };
+enum hkm_look hkm_policy_look(size_t used, size_t idle, size_t more, size_t waited);
+/* What one slow call does of a look, at most, whichever is reached first: slots, slabs among them, and system calls. */
+enum { HKM_POLICY_LOOK_SOON = 4 << 20 }; /* a heap with so many bytes more free asks before its time */
+enum { HKM_POLICY_LOOK = 32, HKM_POLICY_LOOK_SLOTS = 4096, HKM_POLICY_LOOK_SLABS = 512, HKM_POLICY_LOOK_CALLS = 32,
+       HKM_POLICY_LOOK_ALL_CALLS = 64 }; /* in a look for all: who frees that much waits for the kernel anyway */
+enum { HKM_POLICY_PIECE = 64 }; /* free slots that one slow call purges */
+/* What was given back at once, be it free slots or pages in a look for all, was so in vain when half of it is in use again
+ * within so many hkm_policy_purge_ms: the heap swings.  Then nothing is given back at once for so many of them. */
+enum { HKM_POLICY_VAIN = 8, HKM_POLICY_VAIN_WAIT = 64 };
+
 /* Bytes that the caches of all threads may hold together, when `mapped` are mapped. */
 size_t hkm_policy_cache_limit(size_t mapped);
 
@@ -42,6 +60,12 @@ enum { HKM_POLICY_AGE_EVENTS = 64, HKM_POLICY_RUN_PATIENCE = 8 };
  * blocks that stay, so it should be worth it; it always leaves the newest, with which the next free is compared. */
 static inline unsigned hkm_policy_refill(unsigned cap) { return cap < 4 ? 1 : cap < 170 ? cap * 3 / 4 : 128; }
 static inline unsigned hkm_policy_flush(unsigned cap) { return cap < 4 ? cap - 1 : cap < 340 ? cap * 3 / 4 : 256; }
+
+/* A thread that flushes so many bytes more than it refills shrinks.  Nobody can take from it what it leaves in its caches
+ * when it goes to sleep, so they retreat: the one it is at by half, down to half a page's worth, or two blocks, and in turn
+ * another one so far at once. */
+enum { HKM_POLICY_SHRINKING = 1 << 20 };
+unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once);
 
 /* The nursery serves one more block of that size, after `taken` ones; false: the class is to have a slab. */
 bool hkm_policy_nursery(size_t size, unsigned taken);

@@ -59,6 +59,8 @@ struct hkm_slab {
     /* Holder of the slot: a bit per page.  Set: the page is zero, apart from bytes of blocks that are out or cached; of
      * blocks smaller than a page, none was out since. */
     uint16_t zero;
+    uint16_t idle;                /* owner's lock: whole free pages with memory that were so at the last look, and since */
+    uint32_t given;               /* owner's lock: by hkm_slab_clock, when blocks last became free */
     const void *site;             /* of a run: who asked for it, or HKM_SITE_RESIZED */
     hkm_word refused;             /* holder of the slot: the kernel would not purge it; see superslab.c */
 };

@@ -15,6 +15,8 @@
 
 enum { BITS = 8 * sizeof(size_t), ARRAYS = HKM_HARDENED ? 3 : 2 };
 
+hkm_word hkm_slab_clock;
+
 static hkm_word *remote_bits(const struct hkm_slab *s) { return s->free + s->words; }
 static hkm_word *live_bits(const struct hkm_slab *s) { return s->free + 2 * s->words; }
 
@@ -50,6 +52,8 @@ bool hkm_slab_open(struct hkm_slab *s, unsigned cls)
     s->nfree = k->blocks;
     s->hint = 0;
     s->listed = 0;
+    s->idle = 0;
+    s->given = (uint32_t)hkm_load(&hkm_slab_clock);
     s->next = s->prev = NULL;
     return true;
 }
@@ -81,6 +85,15 @@ static void flag_zero(const struct hkm_slab *s, void **out, unsigned n)
     }
 }
 
+/* Blocks on the pages that bytes [from, to) lie on are handed out. */
+static void use_pages(struct hkm_slab *s, size_t from, size_t to)
+{
+    uint16_t others = (uint16_t)~hkm_pages_of(from, to);
+    s->idle &= others;
+    if (s->size < hkm_os.page) /* of larger blocks, those that come back without HKM_ZERO have been written */
+        s->zero &= others;
+}
+
 unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want)
 {
     unsigned got = 0, w = s->hint;
@@ -102,7 +115,7 @@ unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want)
                 out[got + i] = p + (size_t)i * size;
             got += BITS;
             s->free[w] = 0;
-            s->zero &= (uint16_t)~hkm_pages_of(base, base + (size_t)BITS * size);
+            use_pages(s, base, base + (size_t)BITS * size);
             continue;
         }
         unsigned first = hkm_low_bit(bits), last, before = got;
@@ -114,8 +127,7 @@ unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want)
         s->free[w] = bits;
         if (paged)
             flag_zero(s, out + before, got - before);
-        else
-            s->zero &= (uint16_t)~hkm_pages_of(base + (size_t)first * size, base + ((size_t)last + 1) * size);
+        use_pages(s, base + (size_t)first * size, base + ((size_t)last + 1) * size);
     }
     s->hint = (uint16_t)w;
     s->nfree = (uint16_t)(s->nfree - got);
@@ -162,6 +174,7 @@ unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n)
     }
     s->hint = (uint16_t)low;
     s->nfree = (uint16_t)(s->nfree + i);
+    s->given = (uint32_t)hkm_load(&hkm_slab_clock);
     return i;
 }
 
@@ -205,7 +218,10 @@ unsigned hkm_slab_collect(struct hkm_slab *s)
             for (; bits; bits &= bits - 1)
                 s->zero &= (uint16_t)~pages_of_block(s, w * BITS + hkm_low_bit(bits));
     }
+    if (!got)
+        return 0;
     s->nfree = (uint16_t)(s->nfree + got);
+    s->given = (uint32_t)hkm_load(&hkm_slab_clock);
     return got;
 }
 
@@ -218,39 +234,64 @@ void hkm_slab_recount(struct hkm_slab *s)
     s->hint = 0;
 }
 
-static bool all_free(const struct hkm_slab *s, unsigned from, unsigned to)
+/* Blocks first..last are all free. */
+static bool all_free(const struct hkm_slab *s, unsigned first, unsigned last)
 {
-    for (unsigned x = from; x < to && x < s->blocks; x++)
-        if (!(s->free[x / BITS] >> x % BITS & 1))
+    for (unsigned w = first / BITS; w <= last / BITS; w++) {
+        size_t want = ~(size_t)0;
+        if (w == first / BITS)
+            want &= ~(size_t)0 << first % BITS;
+        if (w == last / BITS)
+            want &= ~(size_t)0 >> (BITS - 1 - last % BITS);
+        if (~s->free[w] & want)
             return false;
+    }
     return true;
+}
+
+/* Those of the pages, a bit each, that no block that somebody holds reaches into. */
+static uint16_t free_among(const struct hkm_slab *s, uint16_t pages)
+{
+    size_t page = hkm_os.page;
+    uint16_t found = 0;
+    for (; pages; pages &= (uint16_t)(pages - 1)) {
+        size_t at = (size_t)hkm_low_bit(pages) << hkm_os.page_bits;
+        unsigned first = index_of(s, s->start + at), last = index_of(s, s->start + at + page - 1), end = s->blocks - 1u;
+        if (first > end || all_free(s, first, last < end ? last : end))
+            found |= pages & (uint16_t)-pages;
+    }
+    return found;
 }
 
 size_t hkm_slab_committed(const struct hkm_slab *s)
 {
-    size_t page = hkm_os.page;
-    unsigned pages = (unsigned)(HKM_SLOT_SIZE / page), clean = 0;
-    for (unsigned p = 0; p < pages; p++) /* zero, and no block that somebody holds reaches into it */
-        clean += (s->zero >> p & 1) &&
-                 (s->size < page || all_free(s, (unsigned)(p * page / s->size), (unsigned)(((p + 1) * page - 1) / s->size) + 1));
-    return (pages - clean) * page;
+    uint16_t clean = s->size < hkm_os.page ? s->zero : free_among(s, s->zero);
+    return (size_t)hkm_popcount(hkm_pages_all() & (uint16_t)~clean) << hkm_os.page_bits;
+}
+
+uint16_t hkm_slab_free_pages(const struct hkm_slab *s)
+{
+    /* A page that is known to be zero holds no memory worth asking for. */
+    return s->nfree ? free_among(s, hkm_pages_all() & (uint16_t)~s->zero) : 0;
+}
+
+uint16_t hkm_slab_look(struct hkm_slab *s, size_t age, uint16_t *young)
+{
+    uint16_t found = hkm_superslab_refused(s) ? 0 : hkm_slab_free_pages(s), ripe = found;
+    if ((uint32_t)hkm_load(&hkm_slab_clock) - s->given < age)
+        ripe &= s->idle;
+    *young = found & (uint16_t)~ripe;
+    s->idle = *young;
+    return ripe;
 }
 
 size_t hkm_slab_purge(struct hkm_slab *s)
 {
-    size_t page = hkm_os.page, done = 0;
-    unsigned pages = (unsigned)(HKM_SLOT_SIZE / page), run = 0;
-    if (!s->nfree)
-        return 0;
-    for (unsigned p = 0; p <= pages; p++) {
-        /* A page that is known to be zero holds no memory worth asking for. */
-        if (p < pages && !(s->zero >> p & 1) &&
-            all_free(s, (unsigned)(p * page / s->size), (unsigned)(((p + 1) * page - 1) / s->size) + 1)) {
-            run++;
-        } else if (run) {
-            done += hkm_superslab_purge_pages(s, p - run, run);
-            run = 0;
-        }
+    size_t done = 0;
+    for (uint16_t left = hkm_slab_free_pages(s); left;) {
+        unsigned first = hkm_low_bit(left), n = hkm_low_bit(~((size_t)left >> first));
+        done += hkm_superslab_purge_pages(s, first, n);
+        left &= (uint16_t)~hkm_pages(first, n);
     }
     return done;
 }

@@ -37,6 +37,14 @@ size_t hkm_slab_committed(const struct hkm_slab *s);
 /* Gives whole free pages back to the kernel; returns bytes. */
 size_t hkm_slab_purge(struct hkm_slab *s);
 
+/* Whole free pages, a bit each, that may have memory: those that blocks are on, and those behind the last block. */
+uint16_t hkm_slab_free_pages(const struct hkm_slab *s);
+/* Of them, those that were free for `age` ms: nothing was freed in the slab for so long, or they were free at the last look,
+ * which the caller knows to be as old, and not taken since.  `young`: the others.  None where the kernel refused. */
+uint16_t hkm_slab_look(struct hkm_slab *s, size_t age, uint16_t *young);
+/* The time that slabs are stamped with, in ms; it may be behind.  Whoever reads the clock sets it. */
+extern hkm_word hkm_slab_clock HKM_HIDDEN;
+
 /* Hardened mode: every block handed out is marked, so that every double free is seen at once. */
 void hkm_slab_mark_live(struct hkm_slab *s, void *block);
 bool hkm_slab_is_live(const struct hkm_slab *s, const void *block);

@@ -102,6 +102,16 @@ static unsigned take_from(struct hkm_range *r, bool dirty, struct hkm_slab **out
     return 0;
 }
 
+/* The least that the count of dirty slots was since hkm_superslab_keep looked at it: so many were not needed. */
+static hkm_word lowest;
+
+static void fewer_dirty(size_t count)
+{
+    size_t left = hkm_add(&hkm_superslab_stats.dirty, -count) - count;
+    if (left < hkm_load(&lowest))
+        hkm_store(&lowest, left);
+}
+
 unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty)
 {
     if (dirty && !hkm_load(&hkm_superslab_stats.dirty))
@@ -111,7 +121,7 @@ unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty)
         if (got) {
             hkm_add(&hkm_superslab_stats.taken, got);
             if (dirty)
-                hkm_add(&hkm_superslab_stats.dirty, -(size_t)got);
+                fewer_dirty(got);
             for (unsigned i = 0; dirty && i < got; i++)
                 note_reuse(out[i]);
             return got;
@@ -170,8 +180,64 @@ static size_t too_dirty(size_t keep)
     return dirty > most ? dirty - most : 0;
 }
 
-/* Looks whether more is dirty than may be, and gives it back: at once what is beyond all measure, and after a while what
- * is merely more than should stay, since a heap that swings soon takes it again. */
+static hkm_word unused; /* bytes: of the taken slots, as hkm_superslab_keep was told */
+
+/* Bytes in use, of `taken` slots. */
+static size_t in_use(size_t taken)
+{
+    size_t all = taken << HKM_SLOT_SHIFT, idle = hkm_load(&unused);
+    return all > idle ? all - idle : 0;
+}
+
+/* More than so many bytes, less one, is being given back, a piece with each slow call; 0: nothing is. */
+static hkm_word aim;
+static size_t purge(size_t keep, size_t slots);
+
+static void aim_at(size_t keep)
+{
+    if (!hkm_load(&aim) || hkm_load(&aim) > keep + 1)
+        hkm_store(&aim, keep + 1);
+}
+
+bool hkm_superslab_purging(void) { return hkm_load(&aim) != 0; }
+
+void hkm_superslab_purge_piece(void)
+{
+    size_t keep = hkm_load(&aim) - 1;
+    if (keep + 1 && (!purge(keep, HKM_POLICY_PIECE) || !too_dirty(keep)))
+        hkm_store(&aim, 0);
+}
+
+/* The last purge at once: slots that it gave back, and that were taken then, and when; and until when (ms) there is none. */
+static hkm_word hasty_given, hasty_taken, hasty_at, none_until;
+
+static bool may_haste(void)
+{
+    return hkm_load(&none_until) - hkm_os_ms() > HKM_POLICY_VAIN_WAIT * hkm_policy_purge_ms();
+}
+
+static void purge_at_once(size_t keep)
+{
+    size_t done = hkm_superslab_purge(keep);
+    hkm_store(&hasty_taken, hkm_load(&hkm_superslab_stats.taken));
+    hkm_store(&hasty_at, hkm_os_ms());
+    hkm_store(&hasty_given, done >> HKM_SLOT_SHIFT);
+}
+
+/* So many slots were taken until just now: as much as before the last purge at once? */
+static void note_swing(size_t taken)
+{
+    size_t ms = hkm_policy_purge_ms(), now;
+    if (likely(!hkm_load(&hasty_given)) || taken < hkm_load(&hasty_taken) + hkm_load(&hasty_given) / 2)
+        return;
+    hkm_store(&hasty_given, 0);
+    now = hkm_os_ms();
+    if (now - hkm_load(&hasty_at) < HKM_POLICY_VAIN * ms)
+        hkm_store(&none_until, now + HKM_POLICY_VAIN_WAIT * ms);
+}
+
+/* Looks whether more is dirty than may be, and gives it back: at once what is beyond all measure, and after a while, piece by
+ * piece, what is merely more than should stay, since a heap that swings soon takes it again. */
 static void keep_to_limits(size_t used)
 {
     static hkm_word over; /* ms, not 0: since then more was dirty than the limit; 0: it is not */
@@ -179,22 +245,22 @@ static void keep_to_limits(size_t used)
     if (!too_dirty(limit)) {
         if (hkm_load(&over))
             hkm_store(&over, 0);
-    } else if (too_dirty(most)) {
-        hkm_superslab_purge(most / 4 * 3);
+    } else if (too_dirty(most) && may_haste()) {
+        purge_at_once(most / 4 * 3);
     } else {
         size_t now = hkm_os_ms() | 1, since = hkm_load(&over);
         if (!since) {
             hkm_store(&over, now);
         } else if (now - since >= hkm_policy_purge_ms()) {
             hkm_store(&over, 0);
-            hkm_superslab_purge(limit / 4 * 3);
+            aim_at(limit / 4 * 3);
         }
     }
 }
 
 void hkm_superslab_expect(void)
 {
-    size_t limit = hkm_policy_dirty_limit(hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT);
+    size_t limit = hkm_policy_dirty_limit(in_use(hkm_load(&hkm_superslab_stats.taken)));
     if (too_dirty(limit))
         hkm_superslab_purge(limit / 4 * 3);
 }
@@ -206,8 +272,27 @@ void hkm_superslab_give(struct hkm_slab *first, size_t count)
     for (size_t i = 0; i < count; i++)
         hkm_tag_set(r, slot + i, &hkm_tag_none);
     size_t taken = hkm_add(&hkm_superslab_stats.taken, -count) - count;
-    if (set_free(r, slot, count))
-        keep_to_limits(taken << HKM_SLOT_SHIFT);
+    if (set_free(r, slot, count)) {
+        note_swing(taken + count);
+        keep_to_limits(in_use(taken));
+        hkm_superslab_purge_piece();
+    }
+}
+
+void hkm_superslab_keep(size_t idle)
+{
+    static hkm_word looked; /* ms; nothing is known of what was needed before the first time */
+    hkm_store(&unused, idle);
+    size_t now = hkm_os_ms(), waited = now - hkm_load(&looked), dirty, spare;
+    keep_to_limits(in_use(hkm_load(&hkm_superslab_stats.taken)));
+    if (waited < hkm_policy_purge_ms())
+        return;
+    hkm_store(&looked, now);
+    dirty = hkm_load(&hkm_superslab_stats.dirty);
+    spare = hkm_policy_spare(hkm_load(&lowest) < dirty ? hkm_load(&lowest) : dirty, waited);
+    if (spare)
+        aim_at((dirty - spare) << HKM_SLOT_SHIFT);
+    hkm_store(&lowest, dirty);
 }
 
 /* Clears the bits of `count` slots from `slot` on, in both bitmaps; all or nothing. */
@@ -220,7 +305,7 @@ static bool claim(struct hkm_range *r, size_t slot, size_t count)
         if (((hkm_load(&hkm_map_at(r, w)->dirty) | hkm_load(&hkm_map_at(r, w)->fresh)) & mask) == mask) {
             d = hkm_fetch_clear(&hkm_map_at(r, w)->dirty, mask) & mask;
             f = hkm_fetch_clear(&hkm_map_at(r, w)->fresh, mask & ~d) & mask & ~d;
-            hkm_add(&hkm_superslab_stats.dirty, -(size_t)hkm_popcount(d));
+            fewer_dirty(hkm_popcount(d));
         }
         if ((d | f) != mask) { /* somebody was faster: put back what we hold */
             for (size_t got = d | f; got; got &= got - 1)
@@ -380,8 +465,10 @@ static bool grow_locked(size_t need)
 
 bool hkm_superslab_grow(size_t need)
 {
+    size_t seen = hkm_load(&hkm_superslab_stats.mapped);
     hkm_lock(&pool_lock);
-    bool ok = grow_locked(need);
+    /* Threads that find nothing left come here together: what the first of them maps is for all. */
+    bool ok = hkm_load(&hkm_superslab_stats.mapped) >= seen + need || grow_locked(need);
     hkm_unlock(&pool_lock);
     return ok;
 }
@@ -390,6 +477,14 @@ static void note_purge(size_t bytes)
 {
     hkm_add(&hkm_superslab_stats.purged, bytes);
     hkm_add(&hkm_superslab_stats.purges, 1);
+}
+
+static void refuse(struct hkm_range *r, size_t slot)
+{
+    if (!is_refused(r, slot)) {
+        hkm_store(&hkm_slab_at(r, slot)->refused, hkm_load(&purge_round));
+        hkm_add(&hkm_superslab_stats.refused, 1);
+    }
 }
 
 /* Purges neighbouring slots that the caller holds.  Returns how many; the others are marked as refused. */
@@ -407,10 +502,7 @@ static size_t purge_slots(struct hkm_range *r, size_t slot, size_t count)
             done += purge_slots(r, slot + i, 1);
         return done;
     }
-    if (!is_refused(r, slot)) {
-        hkm_store(&hkm_slab_at(r, slot)->refused, hkm_load(&purge_round));
-        hkm_add(&hkm_superslab_stats.refused, 1);
-    }
+    refuse(r, slot);
     return 0;
 }
 
@@ -435,13 +527,13 @@ static struct {
 } purging;
 
 /* Some slots of one word, each run of neighbours by one call.  Bytes. */
-static size_t purge_word(struct hkm_range *r, size_t w)
+static size_t purge_word(struct hkm_range *r, size_t w, size_t bits)
 {
-    size_t bits = candidates(r, w), done = 0;
+    size_t done = 0;
     purging.range = r;
     purging.word = w;
     bits &= hkm_fetch_clear(&hkm_map_at(r, w)->dirty, bits);
-    hkm_add(&hkm_superslab_stats.dirty, -(size_t)hkm_popcount(bits));
+    fewer_dirty(hkm_popcount(bits));
     hkm_store_rel(&purging.bits, bits);
     while (bits) {
         unsigned first = hkm_low_bit(bits);
@@ -455,7 +547,15 @@ static size_t purge_word(struct hkm_range *r, size_t w)
     return done;
 }
 
-size_t hkm_superslab_purge(size_t keep)
+static size_t highest(size_t bits, size_t n)
+{
+    for (size_t have = hkm_popcount(bits); have > n; have--)
+        bits &= bits - 1;
+    return bits;
+}
+
+/* About so many slots at most. */
+static size_t purge(size_t keep, size_t slots)
 {
     size_t gen = hkm_generation() + 1, was = hkm_load(&purging.busy), done = 0;
     if (was == gen || !hkm_cas(&purging.busy, was, gen))
@@ -467,19 +567,42 @@ size_t hkm_superslab_purge(size_t keep)
             set_free(purging.range, purging.word * BITS + hkm_low_bit(lost), 1);
     }
     for (struct hkm_range *r = &hkm_range; r && too_dirty(keep); r = hkm_range_next(r))
-        for (size_t w = words_of(r); w-- > 0 && too_dirty(keep);)
-            if (candidates(r, w))
-                done += purge_word(r, w);
+        for (size_t w = words_of(r); w-- > 0 && done >> HKM_SLOT_SHIFT < slots && too_dirty(keep);) {
+            size_t bits = candidates(r, w);
+            if (bits)
+                done += purge_word(r, w, highest(bits, slots - (done >> HKM_SLOT_SHIFT)));
+        }
     hkm_store_rel(&purging.busy, 0);
     return done;
 }
 
-size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first, unsigned pages)
+size_t hkm_superslab_purge(size_t keep) { return purge(keep, SIZE_MAX); }
+
+bool hkm_superslab_refused(const struct hkm_slab *s) { return is_refused(s->range, hkm_slab_slot(s)); }
+
+/* First the memory goes, then it is said to be zero.  The child of a fork that comes in between does not know of the zeros,
+ * which is no harm; and it cannot know of them and have the memory: the kernel copies nothing while it purges, and where it
+ * locks mapping by mapping, it copies the records first, which lie below the slots. */
+size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first, size_t pages)
 {
-    size_t bytes = (size_t)pages << hkm_os.page_bits;
-    if (!hkm_os_purge(s->start + ((size_t)first << hkm_os.page_bits), bytes))
+    size_t bytes = pages << hkm_os.page_bits, in_slot = HKM_SLOT_SIZE >> hkm_os.page_bits, done = 0;
+    bool ok = hkm_os_purge(s->start + ((size_t)first << hkm_os.page_bits), bytes);
+    if (ok) {
+        note_purge(bytes);
+        done = bytes;
+    } else if (first + pages <= in_slot) {
+        refuse(s->range, hkm_slab_slot(s));
         return 0;
-    note_purge(bytes);
-    s->zero |= hkm_pages(first, pages);
-    return bytes;
+    }
+    while (pages) {
+        size_t n = first + pages <= in_slot ? pages : in_slot - first;
+        if (ok)
+            s->zero |= hkm_pages(first, (unsigned)n);
+        else /* some slots, perhaps */
+            done += hkm_superslab_purge_pages(s, first, n);
+        pages -= n;
+        first = 0;
+        s = hkm_slab_after(s, 1);
+    }
+    return done;
 }

@@ -27,8 +27,14 @@ size_t hkm_superslab_purge(size_t keep);
 /* Much memory from elsewhere is about to be used: what is dirty beyond the limit goes at once. */
 void hkm_superslab_expect(void);
 void hkm_superslab_retry(void); /* the kernel may have another mind by now */
-/* Purges pages of a slot that the caller holds, and marks them zero.  Returns bytes. */
-size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first_page, unsigned pages);
+/* Purges pages of slots that the caller holds, from a page of the first one on, and marks them zero.  Returns bytes. */
+size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first_page, size_t pages);
+bool hkm_superslab_refused(const struct hkm_slab *s); /* the kernel would not purge it, and has not been asked again */
+/* Told now and then: how many bytes of the slots that are taken are free blocks.  Looks whether more slots are dirty than
+ * should be, and gives half of those back that nobody needed for hkm_policy_purge_ms. */
+void hkm_superslab_keep(size_t idle);
+bool hkm_superslab_purging(void);    /* there is something left to do of what was found to be too much: */
+void hkm_superslab_purge_piece(void); /* does a part of it */
 
 /* Bytes of slots that are taken, and of those that are free and dirty. */
 size_t hkm_superslab_taken(void);

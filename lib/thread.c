@@ -14,6 +14,7 @@
 #include "bigcache.h"
 #include "meta.h"
 #include "os.h"
+#include "purge.h"
 #include "shared_pool.h"
 #include "superslab.h"
 
@@ -349,9 +350,8 @@ static bool claim(struct hkm_heap *h, unsigned cls)
     return got;
 }
 
-void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
+static void *refill(struct hkm_heap *h, unsigned cls)
 {
-    notice_fork();
     for (unsigned tries = 0; tries < 64; tries++) {
         void *p = hkm_heap_refill(h, cls);
         if (p)
@@ -364,6 +364,28 @@ void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
     }
     /* Others may have mapped or given back something while we were told that there is nothing more. */
     return hkm_heap_supply(h, cls) ? hkm_heap_refill(h, cls) : NULL;
+}
+
+void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
+{
+    notice_fork();
+    void *p = refill(h, cls);
+    hkm_purge_tick(h);
+    return p;
+}
+
+void hkm_thread_full(struct hkm_bin *b)
+{
+    struct hkm_heap *h = b->heap;
+    hkm_heap_full(b);
+    hkm_purge_tick(h);
+}
+
+void hkm_thread_tick(void)
+{
+    struct hkm_heap *h = hkm_thread_own();
+    if (h)
+        hkm_purge_tick(h);
 }
 
 void hkm_thread_free_remote(void *block, struct hkm_slab *s)

@@ -34,6 +34,10 @@ struct hkm_heap *hkm_thread_keep(void);
 
 /* The cache of that class is empty: fills it and returns a block (perhaps flagged HKM_ZERO); NULL: no memory. */
 void *hkm_thread_refill(struct hkm_heap *h, unsigned cls);
+/* The push that just came left no room in this cache. */
+void hkm_thread_full(struct hkm_bin *b);
+/* Something took the slow way: a moment to give idle memory back, of this and other heaps. */
+void hkm_thread_tick(void);
 /* Frees a block of another heap. */
 void hkm_thread_free_remote(void *block, struct hkm_slab *s);
 
