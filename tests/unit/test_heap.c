@@ -238,6 +238,39 @@ START_TEST(idle_caches_are_emptied)
 }
 END_TEST
 
+/* A thread that frees much and takes nothing keeps little; what it builds and drops in smaller amounts does not count. */
+START_TEST(caches_of_a_shrinking_heap)
+{
+    enum { N = 60000 };
+    static void *p[N];
+    start();
+    struct hkm_heap *h = new_heap();
+    static const unsigned classes[] = { 3, 7, 15, 31, 40, 47 };
+    for (unsigned i = 0; i < COUNT_OF(classes); i++)
+        drive(h, classes[i]);
+    for (unsigned i = 0; i < N; i++)
+        memset(p[i] = take(h, classes[i % COUNT_OF(classes)]), (int)i, 8);
+    for (unsigned i = 0; i < N; i++)
+        if (i % 100) /* the others still live */
+            give(h, p[i]);
+    size_t held = 0;
+    for (unsigned i = 0; i < COUNT_OF(classes); i++)
+        held += (size_t)cached(h, classes[i]) * hkm_class[classes[i]].size;
+    ck_assert_uint_le(held, COUNT_OF(classes) * 2048 + 2 * (1024 + 2048 + 4096));
+    ck_assert(hkm_heap_valid(h));
+    for (unsigned i = 0; i < N; i += 100) {
+        ck_assert(all_bytes(p[i], 8, (unsigned char)i));
+        give(h, p[i]);
+    }
+    drive(h, 31);
+    drive(h, 31);
+    ck_assert_uint_eq(h->bin[31]->cap, hkm_class[31].most); /* and they grow again */
+    hkm_heap_flush(h);
+    ck_assert_uint_eq(held_slots(), 0);
+    ck_assert_uint_eq(hkm_load(&h->free), 0);
+}
+END_TEST
+
 START_TEST(growth_keeps_what_is_cached)
 {
     static void *p[3000];
@@ -1292,7 +1325,7 @@ START_TEST(out_of_memory)
 END_TEST
 
 UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reaches_its_most, all_caches_have_room,
-          caches_share_a_budget, idle_caches_are_emptied, growth_keeps_what_is_cached, flush_gives_the_oldest,
+          caches_share_a_budget, idle_caches_are_emptied, caches_of_a_shrinking_heap, growth_keeps_what_is_cached, flush_gives_the_oldest,
           slabs_go_back_to_the_pool, remote_frees_come_in_batches, remote_buffer_is_bounded_in_bytes,
           remote_buffer_is_bounded_in_places, remote_double_free, late_posts_find_the_new_owner,
           posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,

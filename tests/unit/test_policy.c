@@ -167,5 +167,53 @@ START_TEST(big)
 }
 END_TEST
 
+START_TEST(looks)
+{
+    /* 100 MiB in use: 12 may be dirty, a look is for 3 more, and in a hurry from 24 on. */
+    ck_assert_int_eq(hkm_policy_look(100 * MIB, 50 * MIB, 2 * MIB, 5000), HKM_LOOK_NOT);
+    ck_assert_int_eq(hkm_policy_look(100 * MIB, 50 * MIB, 4 * MIB, 5000), HKM_LOOK_IDLE);
+    ck_assert_int_eq(hkm_policy_look(100 * MIB, 50 * MIB, 4 * MIB, 900), HKM_LOOK_NOT);
+    ck_assert_int_eq(hkm_policy_look(100 * MIB, 50 * MIB, 23 * MIB, 900), HKM_LOOK_NOT);
+    ck_assert_int_eq(hkm_policy_look(100 * MIB, 50 * MIB, 25 * MIB, 0), HKM_LOOK_ALL);
+    ck_assert_int_eq(hkm_policy_look(100 * MIB, 50 * MIB, 0, 17000), HKM_LOOK_IDLE); /* now and then */
+    ck_assert_int_eq(hkm_policy_look(100 * MIB, 10 * MIB, 0, 17000), HKM_LOOK_NOT);
+    ck_assert_int_eq(hkm_policy_look(0, 4 * MIB, 512 * KIB, 17000), HKM_LOOK_NOT);
+    hkm_store(&hkm_option.disable_purge, 1);
+    ck_assert_int_eq(hkm_policy_look(MIB, SIZE_MAX / 2, SIZE_MAX / 2, SIZE_MAX), HKM_LOOK_NOT);
+}
+END_TEST
+
+START_TEST(spare)
+{
+    ck_assert_uint_eq(hkm_policy_spare(100, 999), 0);
+    ck_assert_uint_eq(hkm_policy_spare(100, 1000), 50);
+    ck_assert_uint_eq(hkm_policy_spare(100, 3000), 88);
+    ck_assert_uint_eq(hkm_policy_spare(100, 3600000), 100);
+    ck_assert_uint_eq(hkm_policy_spare(3, 3600000), 0);
+    hkm_store(&hkm_option.purge_ms, 0);
+    ck_assert_uint_eq(hkm_policy_spare(100, 0), 50);
+    hkm_store(&hkm_option.disable_purge, 1);
+    ck_assert_uint_eq(hkm_policy_spare(100, 3600000), 0);
+}
+END_TEST
+
+START_TEST(retreat)
+{
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        unsigned cap = hkm_class[c].most, least = hkm_policy_cache_retreat(cap, hkm_class[c].size, true);
+        ck_assert_uint_ge(least, cap < 3 ? cap : 3);
+        ck_assert(least <= 3 || least * hkm_class[c].size <= 2048);
+        for (unsigned steps = 0; cap > least; steps++) {
+            unsigned next = hkm_policy_cache_retreat(cap, hkm_class[c].size, false);
+            ck_assert_uint_lt(next, cap);
+            ck_assert_uint_ge(next, least);
+            ck_assert_uint_lt(steps, 12);
+            cap = next;
+        }
+        ck_assert_uint_eq(hkm_policy_cache_retreat(least, hkm_class[c].size, true), least);
+    }
+}
+END_TEST
+
 UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, dirty_most, cache_limit, caches_grow_to_their_most,
-          refill_and_flush, nursery, prefault, slots, big)
+          refill_and_flush, nursery, prefault, slots, big, looks, spare, retreat)

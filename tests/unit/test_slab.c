@@ -476,7 +476,71 @@ START_TEST(live_marks)
 }
 END_TEST
 
+/* Pages are ripe when nothing was freed in the slab for so long, or when they were free at the last look and since. */
+START_TEST(idle_pages)
+{
+    static void *got[MOST];
+    hkm_os_init();
+    unsigned cls = hkm_class_of(512), n = hkm_class[cls].blocks, page_blocks = (unsigned)(hkm_os.page / 512);
+    if (hkm_os.page >= HKM_SLOT_SIZE / 2)
+        return;
+    uint16_t young, all = hkm_pages_all();
+    hkm_store(&hkm_slab_clock, 1000);
+    struct hkm_slab *s = open_slab(cls);
+    ck_assert_uint_eq(hkm_slab_take(s, got, n), n);
+    for (unsigned i = 0; i < n; i++)
+        memset(got[i], 7, 512);
+    ck_assert_uint_eq(hkm_slab_look(s, 100, &young), 0);
+    ck_assert_uint_eq(young, 0);
+    ck_assert_uint_eq(hkm_slab_give(s, got, n), n);
+    ck_assert_uint_eq(hkm_slab_look(s, 100, &young), 0);
+    ck_assert_uint_eq(young, all);
+    /* The first page is used in between: it begins anew, the others are ripe though blocks were freed just now. */
+    hkm_store(&hkm_slab_clock, 1090);
+    ck_assert_uint_eq(hkm_slab_take(s, got, page_blocks), page_blocks);
+    ck_assert_uint_eq(hkm_slab_give(s, got, page_blocks), page_blocks);
+    hkm_store(&hkm_slab_clock, 1110);
+    uint16_t ripe = hkm_slab_look(s, 100, &young);
+    ck_assert_uint_eq(ripe, all & ~1u);
+    ck_assert_uint_eq(young, 1);
+    ck_assert_uint_eq(hkm_superslab_purge_pages(s, 1, HKM_SLOT_SIZE / hkm_os.page - 1), HKM_SLOT_SIZE - hkm_os.page);
+    ck_assert_uint_eq(hkm_slab_look(s, 100, &young), 1); /* those are clean now; this one was free at the last look, too */
+    ck_assert_uint_eq(young, 0);
+    hkm_store(&hkm_slab_clock, 1190);
+    ck_assert_uint_eq(hkm_slab_look(s, 100, &young), 1); /* untouched since 1090 */
+    ck_assert_uint_eq(young, 0);
+    ck_assert_uint_eq(hkm_slab_take(s, got, n), n);
+    ck_assert(all_zero(s->start + hkm_os.page, HKM_SLOT_SIZE - hkm_os.page));
+    ck_assert_uint_eq(hkm_slab_give(s, got, n), n);
+    ck_assert_uint_eq(hkm_slab_look(s, 0, &young), all); /* no age: whatever is free */
+    close_slab(s);
+}
+END_TEST
+
+START_TEST(refused_pages_are_left)
+{
+    static void *got[MOST];
+    uint16_t young;
+    struct hkm_slab *s = open_slab(hkm_class_of(512));
+    unsigned n = hkm_slab_take(s, got, MOST);
+    for (unsigned i = 0; i < n; i++)
+        memset(got[i], 7, 512);
+    ck_assert_uint_eq(hkm_slab_give(s, got, n), n);
+    if (SANITIZED || mlock(s->start, hkm_os.page))
+        return; /* not allowed to, or it does nothing */
+    ck_assert_uint_eq(hkm_slab_look(s, 0, &young), hkm_pages_all());
+    (void)hkm_slab_purge(s);
+    ck_assert_uint_eq(hkm_slab_look(s, 0, &young), 0);
+    munlock(s->start, hkm_os.page);
+    ck_assert_uint_eq(hkm_slab_look(s, 0, &young), 0); /* nobody asks again */
+    hkm_superslab_retry();
+    ck_assert_uint_ne(hkm_slab_look(s, 0, &young), 0);
+    ck_assert_uint_ge(hkm_slab_purge(s), hkm_os.page);
+    close_slab(s);
+}
+END_TEST
+
 UNIT_MAIN("slab", CK_FORK, all_blocks_lowest_first, taken_after_given, give_ends_at_another_slab, double_frees,
           behind_the_last_block, remote_frees_wait_to_be_collected, remote_frees_of_threads, recount,
           purge_whole_free_pages_only, zero_is_known_of_blocks_of_a_page_and_more, zero_means_zero,
-          untouched_slab_stays_fresh, live_marks)
+          untouched_slab_stays_fresh, live_marks, idle_pages, refused_pages_are_left)
