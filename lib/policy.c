@@ -107,9 +107,9 @@ unsigned hkm_policy_cache_growth(unsigned cap, unsigned most)
 
 unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once)
 {
-    unsigned least = (unsigned)(2048 / size), half = cap / 2;
-    if (least < 3)
-        least = 3;
+    unsigned least = size > HKM_TINY_MAX ? 3 : (unsigned)(16384 / size), half = cap / 2;
+    if (least < 24)
+        least = size > HKM_TINY_MAX ? 3 : 24;
     if (least < half && !at_once)
         least = half;
     return least < cap ? least : cap;

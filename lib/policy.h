@@ -62,8 +62,8 @@ static inline unsigned hkm_policy_refill(unsigned cap) { return cap < 4 ? 1 : ca
 static inline unsigned hkm_policy_flush(unsigned cap) { return cap < 4 ? cap - 1 : cap < 340 ? cap * 3 / 4 : 256; }
 
 /* A thread that flushes so many bytes more than it refills shrinks.  Nobody can take from it what it leaves in its caches
- * when it goes to sleep, so they retreat: the one it is at by half, down to half a page's worth, or two blocks, and in turn
- * another one so far at once. */
+ * when it goes to sleep, so they retreat: the one it is at by half, down to 16 KiB or 24 places of small blocks and 3 of
+ * others, and in turn another one so far at once.  (Fewer places make each free of a heap that is taken down a flush.) */
 enum { HKM_POLICY_SHRINKING = 1 << 20 };
 unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once);
 
