@@ -18,18 +18,17 @@
 #   mremap, madvise     in place only when the emulator pleases; no error for addresses where nothing is mapped
 #   the resident size, the end by a signal      are the emulator's own, or have words of its own added
 #   execve              runs programs of this machine alone, so tests that start themselves again name the emulator
-#   pages of 64 KiB     -p 65536 rounds mappings and tells AT_PAGESZ; protection is still by the kernel's own 4 KiB
+#   pages of 64 KiB     -p 65536 (or 16384) rounds mappings and tells AT_PAGESZ; protection is still by the kernel's own 4 KiB
 # seccomp, transparent huge pages and overcommit cannot be tested there either; tests/stress and tests/preload do.
-set -u
-source=$(cd "${top_srcdir:-$(dirname "$0")/../..}" && pwd)
-folder=${top_builddir:-$PWD}/system-builds/architectures
-unset CC CXX NM HAKMEM_SO HAKMEM_A top_srcdir top_builddir MAKEFLAGS MFLAGS MAKELEVEL LD_PRELOAD "${!HAKMEM_@}"
-export LC_ALL=C
+# shellcheck source=tests/system/common.sh
+. "$(dirname "$0")/common.sh"
+folder+=/architectures
 
 # NAME: HOST: EMULATOR [PAGE SIZE]
 rows=(
     "i386: i686-linux-gnu: qemu-i386"
     "aarch64: aarch64-linux-gnu: qemu-aarch64"
+    "aarch64-16k: aarch64-linux-gnu: qemu-aarch64 16384"
     "aarch64-64k: aarch64-linux-gnu: qemu-aarch64 65536"
     "armhf: arm-linux-gnueabihf: qemu-arm"
     "riscv64: riscv64-linux-gnu: qemu-riscv64"
@@ -42,30 +41,6 @@ quick=
 for name; do
     printf '%s\n' "${rows[@]}" | grep -q "^$name: " || { echo "Bail out! no row $name"; exit 2; }
 done
-number=0
-failures=0
-result() { # STATUS NAME [LOG]
-    number=$((number + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $number - $2"
-    else
-        echo "not ok $number - $2 # see ${3-}"
-        failures=$((failures + 1))
-        grep -ahE '^(not ok|Bail)|error:|\*\*\*' "${3:-/dev/null}" | head -n 20 | sed 's/^/# /'
-    fi
-    return "$1"
-}
-skip() { # NAME REASON
-    number=$((number + 1))
-    echo "ok $number - $1 # SKIP $2"
-}
-wanted() { # NAME ARGUMENTS...
-    local name=$1 argument
-    shift
-    [ $# -gt 0 ] || return 0
-    for argument; do [ "$argument" = "$name" ] && return 0; done
-    return 1
-}
 
 # Debian's source of Check in $folder/check-*.  apt looks in the machine's own sources, for source packages, and keeps its
 # lists in a folder of ours.
@@ -233,5 +208,4 @@ for row in "${rows[@]}"; do
 done
 rm -f "$folder"/*.built "$folder/run"
 
-echo "1..$number"
-[ $failures = 0 ]
+done_testing

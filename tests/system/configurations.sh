@@ -4,11 +4,8 @@
 #
 # configurations.sh: builds every switch of configure out of the tree, and runs make check in each.  Prints TAP.
 # Run by `make check-system`; by hand: tests/system/configurations.sh [NAME]...
-set -u
-source=$(cd "${top_srcdir:-$(dirname "$0")/../..}" && pwd)
-folder=${top_builddir:-$PWD}/system-builds
-# Each build finds its own compiler.
-unset CC CXX NM HAKMEM_SO HAKMEM_A top_srcdir top_builddir MAKEFLAGS MFLAGS MAKELEVEL
+# shellcheck source=tests/system/common.sh
+. "$(dirname "$0")/common.sh"
 
 # NAME: OPTIONS OF CONFIGURE
 rows=(
@@ -34,25 +31,6 @@ refused=(
     "no libatomic_ops: ATOMIC_OPS: libatomic-ops-dev .*libatomic_ops-devel"
     "no Check: CHECK: install check .*check-devel"
 )
-
-number=0
-failures=0
-result() { # STATUS NAME LOG
-    number=$((number + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $number - $2"
-    else
-        echo "not ok $number - $2 # see $3"
-        failures=$((failures + 1))
-    fi
-}
-wanted() { # NAME ARGUMENTS...
-    local name=$1 argument
-    shift
-    [ $# -gt 0 ] || return 0
-    for argument; do [ "$argument" = "$name" ] && return 0; done
-    return 1
-}
 
 mkdir -p "$folder"
 for row in "${rows[@]}"; do
@@ -95,5 +73,4 @@ for row in "${refused[@]}"; do
     result $? "configure refuses: $name" "$folder/refused.log"
 done
 
-echo "1..$number"
-[ $failures = 0 ]
+done_testing

@@ -13,18 +13,13 @@
 # handler hears of (_Fork, clone, vfork), code in the last round of destructors, and forks beside stream flushes, as it
 # holds locks of its own across fork.
 # Run by `make check-system`, or by hand.
-set -u
-source=$(cd "${top_srcdir:-$(dirname "$0")/../..}" && pwd)
-folder=${top_builddir:-$PWD}/system-builds
-unset CC CXX NM HAKMEM_SO HAKMEM_A top_srcdir top_builddir MAKEFLAGS MFLAGS MAKELEVEL
+# shellcheck source=tests/system/common.sh
+. "$(dirname "$0")/common.sh"
 
-number=0
-failures=0
 sanitize() { # NAME TARGET COMPILER FLAGS [VARIABLE OF MAKE]
     # shellcheck disable=SC2086  # several flags
     if ! echo 'int main(void) { return 0; }' | $3 $4 -x c -o /dev/null - 2>/dev/null; then
-        number=$((number + 1))
-        echo "ok $number - $1 # SKIP $3 has no runtime for it (clang's on Debian 12: libclang-rt-14-dev)"
+        skip "$1" "$3 has no runtime for it (clang's on Debian 12: libclang-rt-14-dev)"
         return
     fi
     rm -rf "${folder:?}/$1"
@@ -36,15 +31,7 @@ sanitize() { # NAME TARGET COMPILER FLAGS [VARIABLE OF MAKE]
         "$source/configure" --quiet --disable-shared --enable-debug CC="$3" CFLAGS="-O1 -g -fno-omit-frame-pointer $4"
         make -s -j"$(nproc)" "$2" ${5:+"$5"}
     ) >"$folder/$1.log" 2>&1 </dev/null
-    local status=$?
-    number=$((number + 1))
-    if [ $status = 0 ]; then
-        echo "ok $number - $1"
-        rm -rf "${folder:?}/$1"
-    else
-        echo "not ok $number - $1 # see $folder/$1.log"
-        failures=$((failures + 1))
-    fi
+    result $? "$1" "$folder/$1.log" && rm -rf "${folder:?}/$1"
 }
 
 export ASAN_OPTIONS=abort_on_error=0:detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
@@ -60,5 +47,4 @@ for name in malloc calloc realloc reallocarray free free_sized free_aligned_size
 done
 sanitize tsan check-stress clang "-fsanitize=thread -Wno-unknown-attributes" "$renamed"
 
-echo "1..$number"
-[ $failures = 0 ]
+done_testing

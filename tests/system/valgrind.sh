@@ -7,29 +7,15 @@
 #   - the same when memcheck is told to leave malloc alone: programs run, and no error is made up;
 #   - a build with --enable-valgrind, malloc left alone: memcheck finds what HAKMEM tells it;
 #   - an ordinary build under gdb.
-set -u
-source=$(cd "${top_srcdir:-$(dirname "$0")/../..}" && pwd)
-folder=${top_builddir:-$PWD}/system-builds/valgrind
-unset CC CXX NM HAKMEM_SO HAKMEM_A top_srcdir top_builddir MAKEFLAGS MFLAGS MAKELEVEL LD_PRELOAD "${!HAKMEM_@}"
-export LC_ALL=C
+# shellcheck source=tests/system/common.sh
+. "$(dirname "$0")/common.sh"
+folder+=/valgrind
 
 if ! command -v valgrind >/dev/null; then
     echo "1..0 # SKIP no valgrind"
     exit 0
 fi
-number=0
-failures=0
 said=$folder/said
-result() { # STATUS NAME
-    number=$((number + 1))
-    if [ "$1" = 0 ]; then
-        echo "ok $number - $2"
-    else
-        echo "not ok $number - $2"
-        failures=$((failures + 1))
-        tail -n 30 "$said" | sed 's/^/# /'
-    fi
-}
 
 rm -rf "$folder"
 mkdir -p "$folder"
@@ -201,10 +187,8 @@ if command -v gdb >/dev/null; then
     grep -q 'Breakpoint 1, leak' "$said" && grep -q '^the end' "$said" && served && grep -q 'exited normally' "$said"
     result $? "gdb: break, calls of malloc and free, to the end"
 else
-    number=$((number + 1))
-    echo "ok $number - gdb # SKIP no gdb"
+    skip "gdb" "no gdb"
 fi
 
-echo "1..$number"
-[ $failures = 0 ] && rm -rf "$folder"
-[ $failures = 0 ]
+[ $failures != 0 ] || rm -rf "$folder"
+done_testing
