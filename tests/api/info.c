@@ -322,7 +322,9 @@ static void test_malloc_trim(void)
         spoilt += !all_bytes(blocks[i], 1024, (unsigned char)i);
         free(blocks[i]);
     }
-    if (!ok(!spoilt && partly == 1 && after + 14 * MIB < full, "free pages between blocks in use go back"))
+    if (sysconf(_SC_PAGESIZE) >= 64 * 1024)
+        skip("free pages between blocks in use go back", "a page has 64 blocks, one of which is in use");
+    else if (!ok(!spoilt && partly == 1 && after + 14 * MIB < full, "free pages between blocks in use go back"))
         note("returned %d, spoilt %u, resident %zu KiB -> %zu KiB", partly, spoilt, full / KIB, after / KIB);
 }
 
