@@ -342,11 +342,21 @@ static void release_spares(struct hkm_heap *h)
 
 /* In a heap that is not small, the pages of a new slab come all at once: that costs less than one by one, and they lie
  * together, which a later fork and exit, going through them in order, are quicker for. */
-static void prefault(const struct hkm_slab *s)
+static void prefault(struct hkm_slab *s, unsigned full)
 {
-    if (s->zero == hkm_pages_all() &&
-        hkm_policy_prefault(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT, hkm_load(&heaps)))
-        hkm_os_populate(s->start, HKM_SLOT_SIZE);
+    size_t bytes = hkm_policy_prefault(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT, full);
+    bytes &= ~(hkm_os.page - 1);
+    if (bytes)
+        hkm_superslab_prefault(s, bytes);
+}
+
+/* The slabs of a class that are used up, as far as they matter.  Lock. */
+static unsigned count_full(const struct hkm_heap *h, unsigned cls)
+{
+    unsigned n = 0;
+    for (const struct hkm_slab *s = h->tiny[cls].full; s && n < HKM_POLICY_PREFAULT_FULL; s = s->next)
+        n++;
+    return n;
 }
 
 bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
@@ -354,6 +364,7 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
     struct hkm_slab *got[HKM_SPARES];
     unsigned n = 0;
     lock_heap(h);
+    unsigned full = count_full(h, cls);
     if (h->nspare)
         got[n++] = h->spare[--h->nspare];
     hkm_unlock(&h->lock);
@@ -361,7 +372,7 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
         n = hkm_shared_pool_acquire(got, hkm_shared_pool_wish());
     if (!n)
         return false;
-    prefault(got[0]);
+    prefault(got[0], full);
     lock_heap(h);
     while (n > 1) /* a drain by another thread may have left spares in the meantime */
         if (!keep_spare(h, got[--n], HKM_SPARES))

@@ -14,7 +14,7 @@ enum answer { NOT_ASKED, NOT_LISTED, LISTED, IGNORED };
 
 struct row {
     const char *name; /* with HAKMEM_ */
-    const char *words; /* "word=N" or "" */
+    const char *words; /* "word=N", several with blanks between, or "" */
     long def, least, most;
     size_t offset;
     int when;
@@ -65,20 +65,31 @@ static bool parse_number(const char *s, long *out)
     return true;
 }
 
-/* Of "word=N", the length of the word; 0 where there is none. */
-static size_t word_length(const struct row *r)
+/* The length of the word in "word=N"; 0 where there is none. */
+static size_t word_length(const char *word)
 {
     size_t n = 0;
-    while (r->words[n] && r->words[n] != '=')
+    while (word[n] && word[n] != '=')
         n++;
     return n;
 }
 
+/* What follows "word=N"; N has one digit. */
+static const char *next_word(const char *word)
+{
+    word += word_length(word) + 2;
+    return *word == ' ' ? word + 1 : word;
+}
+
 static bool parse(const struct row *r, const char *s, long *out)
 {
-    size_t word = word_length(r);
-    if (word && hkm_length(s) == word && hkm_begins(s, r->words, word))
-        return parse_number(r->words + word + 1, out);
+    for (const char *w = r->words; *w; w = next_word(w)) {
+        size_t n = word_length(w);
+        if (hkm_length(s) == n && hkm_begins(s, w, n)) {
+            *out = w[n + 1] - '0';
+            return true;
+        }
+    }
     return parse_number(s, out) && *out >= r->least && *out <= r->most;
 }
 
@@ -95,10 +106,10 @@ static void complain(const struct row *r, const char *value)
     hkm_msg_dec(&m, (unsigned long)r->least);
     hkm_msg_str(&m, " to ");
     hkm_msg_dec(&m, (unsigned long)r->most);
-    char word[16] = { 0 };
-    for (size_t i = 0; i < word_length(r); i++)
-        word[i] = r->words[i];
-    if (*word) {
+    for (const char *w = r->words; *w; w = next_word(w)) {
+        char word[16] = { 0 };
+        for (size_t i = 0; i < word_length(w); i++)
+            word[i] = w[i];
         hkm_msg_str(&m, " or ");
         hkm_msg_str(&m, word);
     }
@@ -128,6 +139,7 @@ static void read_environment(void)
         hkm_store(&hkm_option.disable_cache_growth, 1);
         hkm_store(&hkm_option.disable_nursery, 1);
         hkm_store(&hkm_option.disable_prefault, 1);
+        hkm_store(&hkm_option.disable_hugepages, 1);
         hkm_store(&hkm_option.disable_purge, 1);
         hkm_store(&hkm_option.disable_bigcache, 1);
         hkm_store(&hkm_option.disable_big_mappings, 1);
@@ -229,10 +241,18 @@ static bool is_listed(void)
     return answer == LISTED;
 }
 
+/* Without the options, which may not have been read yet: what the kernel says is asked for in vain, perhaps. */
+static bool may_want_huge(void)
+{
+    return HKM_HUGEPAGES || hkm_os_getenv(PREFIX "HUGEPAGES") != NULL;
+}
+
 void hkm_option_settle(void)
 {
     hkm_lock(&lock);
     (void)is_listed();
+    if (may_want_huge())
+        hkm_os_huge_init();
     hkm_unlock(&lock);
 }
 
@@ -261,6 +281,8 @@ bool hkm_option_read(void)
         hkm_store(&hkm_option.pass, pass && hkm_os_libc_allocates());
         if (answer == IGNORED && hkm_load(&hkm_option.verbose))
             complain_of_list();
+        if (hkm_load(&hkm_option.hugepages) && !hkm_load(&hkm_option.disable_hugepages))
+            hkm_os_huge_init();
         hkm_store_rel(&done, 1); /* pairs with the acquire above */
     }
     hkm_unlock(&lock);

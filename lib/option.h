@@ -23,7 +23,8 @@ extern struct hkm_option hkm_option HKM_HIDDEN;
  * it was wanted for this program), so that it costs nothing there.  One list for all copies of the library. */
 #define HKM_OPTION_PASS_LIST "/etc/hakmem/pass.list"
 
-/* Asks the list, once.  Called before main, so that it is not opened later, when the program may have forbidden that. */
+/* Asks the list, once, and the kernel for its huge pages, if they may be wanted.  Called before main, so that no file is
+ * opened later, when the program may have forbidden that. */
 void hkm_option_settle(void);
 /* Does a list of this text name the program? */
 bool hkm_option_names(const char *list, size_t size, const char *program) HKM_HIDDEN;

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -26,6 +27,9 @@
 #endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
 #endif
 #ifndef MADV_WIPEONFORK
 #define MADV_WIPEONFORK 18
@@ -62,10 +66,10 @@ static void *map(void *addr, size_t size, int prot, int flags)
 void *hkm_os_map(size_t size) { return map(NULL, size, PROT_READ | PROT_WRITE, 0); }
 void *hkm_os_map_none(size_t size) { return map(NULL, size, PROT_NONE, MAP_NORESERVE); }
 
-enum hkm_mapped hkm_os_map_at(void *addr, size_t size)
+static enum hkm_mapped map_at(void *addr, size_t size, int flags)
 {
     int saved = errno;
-    void *p = mmap(addr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void *p = mmap(addr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | flags, -1, 0);
     enum hkm_mapped result = p != MAP_FAILED ? HKM_MAPPED : errno == EEXIST ? HKM_TAKEN : HKM_NO_MEMORY;
     errno = saved;
     if (result == HKM_MAPPED && p != addr) { /* a kernel that does not know the flag takes the address as a wish */
@@ -73,6 +77,13 @@ enum hkm_mapped hkm_os_map_at(void *addr, size_t size)
         return HKM_TAKEN;
     }
     return result;
+}
+
+enum hkm_mapped hkm_os_map_at(void *addr, size_t size) { return map_at(addr, size, 0); }
+
+enum hkm_mapped hkm_os_map_huge_at(void *addr, size_t size)
+{
+    return map_at(addr, size, MAP_HUGETLB | (int)(hkm_low_bit(hkm_load(&hkm_os.huge)) << MAP_HUGE_SHIFT));
 }
 
 bool hkm_os_allow(void *addr, size_t size)
@@ -104,13 +115,22 @@ void hkm_os_unmap(void *addr, size_t size)
 
 bool hkm_os_purge(void *addr, size_t size) { return advise(addr, size, MADV_DONTNEED); }
 void hkm_os_no_huge(void *addr, size_t size) { (void)advise(addr, size, MADV_NOHUGEPAGE); }
+bool hkm_os_huge(void *addr, size_t size) { return advise(addr, size, MADV_HUGEPAGE); }
 
-void hkm_os_populate(void *addr, size_t size)
+enum hkm_populated hkm_os_populate(void *addr, size_t size)
 {
     enum { POPULATE_WRITE = 23 }; /* since Linux 5.14 */
     static hkm_word unknown;
-    if (!hkm_load(&unknown) && !advise(addr, size, POPULATE_WRITE))
-        hkm_store(&unknown, 1); /* or there is no memory for it: then it is not a time for more either */
+    if (hkm_load(&unknown))
+        return HKM_UNKNOWN;
+    int saved = errno;
+    enum hkm_populated result = HKM_POPULATED;
+    if (syscall(SYS_madvise, addr, size, POPULATE_WRITE) != 0)
+        result = errno == EINVAL ? HKM_UNKNOWN : HKM_REFUSED;
+    errno = saved;
+    if (result == HKM_UNKNOWN)
+        hkm_store(&unknown, 1);
+    return result;
 }
 
 bool hkm_os_wipe_on_fork(void *addr, size_t size) { return advise(addr, size, MADV_WIPEONFORK); }
@@ -254,6 +274,61 @@ void hkm_os_file_forget(struct hkm_file *f)
     if (f->text)
         hkm_os_unmap(f->text, f->mapped);
     *f = (struct hkm_file){ 0 };
+}
+
+#define THP "/sys/kernel/mm/transparent_hugepage/"
+
+/* A setting of the kernel, as text; "" when it is not to be had. */
+static void read_setting(const char *path, char *text, size_t size)
+{
+    long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY), n = -1;
+    if (fd >= 0) {
+        n = syscall(SYS_read, fd, text, size - 1);
+        syscall(SYS_close, fd);
+    }
+    text[n > 0 ? n : 0] = '\0';
+}
+
+/* The words of a setting are listed; the one that holds stands in brackets. */
+static bool holds(const char *text, const char *word)
+{
+    for (; *text; text++)
+        if (hkm_begins(text, word, hkm_length(word)))
+            return true;
+    return false;
+}
+
+/* What is set for this size alone, since Linux 6.8, and else for all. */
+static bool thp_is_off(size_t huge)
+{
+    char text[256];
+    struct hkm_msg path = { 0 };
+    hkm_msg_str(&path, THP "hugepages-");
+    hkm_msg_dec(&path, huge >> 10);
+    hkm_msg_str(&path, "kB/enabled");
+    path.text[path.len] = '\0';
+    read_setting(path.text, text, sizeof text);
+    if (!*text || holds(text, "[inherit]"))
+        read_setting(THP "enabled", text, sizeof text);
+    return !*text || holds(text, "[never]");
+}
+
+void hkm_os_huge_init(void)
+{
+    char text[32];
+    int saved = errno;
+    hkm_os_init();
+    if (hkm_load_acq(&hkm_os.huge))
+        return;
+    size_t page = hkm_os.page, huge = 0;
+    read_setting(THP "hpage_pmd_size", text, sizeof text);
+    for (const char *s = text; *s >= '0' && *s <= '9'; s++)
+        huge = huge * 10 + (size_t)(*s - '0');
+    if (!hkm_is_pow2(huge) || huge <= page)
+        huge = page * (page / 8); /* what one page of a page table maps, if its entries have eight bytes */
+    hkm_store(&hkm_os.thp, !thp_is_off(huge) && syscall(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0) != 1);
+    hkm_store_rel(&hkm_os.huge, huge); /* pairs with the acquire above */
+    errno = saved;
 }
 
 size_t hkm_os_program(char *path, size_t size)

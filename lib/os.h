@@ -17,10 +17,13 @@
 struct hkm_os {
     hkm_word page;      /* bytes; const after hkm_os_init */
     hkm_word page_bits;
+    hkm_word huge;      /* bytes of a huge page; 0 until hkm_os_huge_init.  Const after it, as the next */
+    hkm_word thp;       /* the kernel gives transparent ones to who asks by madvise */
 };
 extern struct hkm_os hkm_os HKM_HIDDEN;
 
 void hkm_os_init(void); /* may run more than once, also at the same time */
+void hkm_os_huge_init(void); /* reads what the kernel says of huge pages: three files in /sys, so only at start */
 
 /* Memory.  Sizes and addresses are multiples of the page. */
 void *hkm_os_map(size_t size);                     /* zeroed, readable and writable; NULL when the kernel refuses */
@@ -31,9 +34,12 @@ void hkm_os_unmap(void *addr, size_t size);        /* or at least gives the memo
 bool hkm_os_allow(void *addr, size_t size);        /* PROT_NONE -> readable and writable */
 bool hkm_os_purge(void *addr, size_t size);        /* contents to zero, memory back to the kernel */
 void hkm_os_no_huge(void *addr, size_t size);      /* no transparent huge pages here */
+bool hkm_os_huge(void *addr, size_t size);         /* transparent huge pages here; false: the kernel has none */
+enum hkm_mapped hkm_os_map_huge_at(void *addr, size_t size); /* as hkm_os_map_at, in huge pages of the system's pool */
 void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move); /* mremap; NULL when refused */
 bool hkm_os_mapped(const void *addr);              /* false: there is certainly nothing at this page */
-void hkm_os_populate(void *addr, size_t size); /* faults pages in, as far as the kernel can and will */
+/* Faults pages in to write, as far as there is memory.  A kernel that cannot do it at all is asked once. */
+enum hkm_populated { HKM_POPULATED, HKM_REFUSED, HKM_UNKNOWN } hkm_os_populate(void *addr, size_t size);
 bool hkm_os_wipe_on_fork(void *addr, size_t size); /* the child of a fork sees zeros there */
 
 /* Threads. */

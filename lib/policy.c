@@ -124,10 +124,29 @@ bool hkm_policy_nursery(size_t size, unsigned taken)
     return taken < 1 || (taken < 16 && (taken + 1) * size <= 12288);
 }
 
-bool hkm_policy_prefault(size_t mapped, size_t heaps)
+/* A class gets one more slab when all that it has are full: so an eighth of those, in each class, is never more than an eighth
+ * of the live heap, and it grows and shrinks with what is in use.  Four pages at once cost 10 to 25 % less than four
+ * faults, sixteen 25 to 40 %, and 256 no less than sixteen (docs/performance.md): so a step is 16 KiB to one slot. */
+size_t hkm_policy_prefault(size_t mapped, size_t full)
 {
-    /* Each class of each heap has a slab that is not used up: together they are to be an eighth of the heap at most. */
-    return !hkm_load(&hkm_option.disable_prefault) && mapped / 8 / (HKM_CLASSES * HKM_SLOT_SIZE) >= heaps + !heaps;
+    enum { FROM = 8 << 20, LEAST = 16 << 10 };
+    if (hkm_load(&hkm_option.disable_prefault) || mapped < FROM)
+        return 0;
+    size_t step = (full < HKM_POLICY_PREFAULT_FULL ? full : HKM_POLICY_PREFAULT_FULL) * (HKM_SLOT_SIZE / 8);
+    return step < LEAST ? 0 : step;
+}
+
+enum hkm_huge hkm_policy_huge_kind(void)
+{
+    return hkm_load(&hkm_option.disable_hugepages) ? HKM_HUGE_NO : (enum hkm_huge)hkm_load(&hkm_option.hugepages);
+}
+
+/* A heap that grows because it is full, and by so much that what is left of the last huge page is little: it will be dense.
+ * One with holes is not; there a few blocks would hold each huge page. */
+bool hkm_policy_huge(size_t mapped, size_t taken, size_t need)
+{
+    enum { FROM = 4 << 20 };
+    return hkm_policy_huge_kind() != HKM_HUGE_NO && (mapped >= FROM || need >= FROM) && taken >= mapped / 8 * 7;
 }
 
 unsigned hkm_policy_slots(size_t mapped)

@@ -70,8 +70,14 @@ unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once);
 /* The nursery serves one more block of that size, after `taken` ones; false: the class is to have a slab. */
 bool hkm_policy_nursery(size_t size, unsigned taken);
 
-/* Whether a slot that was never touched is faulted in whole when it becomes a slab. */
-bool hkm_policy_prefault(size_t mapped, size_t heaps);
+/* Bytes to fault in of a fresh slot that becomes a slab, when `full` slabs of its class are in use by that heap. */
+size_t hkm_policy_prefault(size_t mapped, size_t full);
+enum { HKM_POLICY_PREFAULT_FULL = 8 }; /* more of them do not matter */
+
+/* Huge pages as HAKMEM_HUGEPAGES says, of which this part is on. */
+enum hkm_huge { HKM_HUGE_NO, HKM_HUGE_THP, HKM_HUGE_TLB } hkm_policy_huge_kind(void);
+/* Whether the next step is mapped in huge pages, when of `mapped` bytes `taken` are in use and `need` more are needed. */
+bool hkm_policy_huge(size_t mapped, size_t taken, size_t need);
 
 /* Slots that a thread takes from the Shared Pool at once. */
 unsigned hkm_policy_slots(size_t mapped);

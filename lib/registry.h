@@ -47,6 +47,7 @@ struct hkm_slab {
     uint32_t size, magic;         /* const while it is a slab, as all below down to cls */
     uint16_t blocks, words;
     uint8_t cls;
+    uint8_t backing;              /* const once mapped: enum hkm_backing */
     uint32_t run;                 /* of a run: its slots */
     size_t bytes;                 /* of a run: usable bytes */
 
@@ -60,6 +61,7 @@ struct hkm_slab {
      * blocks smaller than a page, none was out since. */
     uint16_t zero;
     uint16_t idle;                /* owner's lock: whole free pages with memory that were so at the last look, and since */
+    uint16_t backed;              /* holder of the slot: pages that were faulted in for it: zero, too, they hold memory */
     uint32_t given;               /* owner's lock: by hkm_slab_clock, when blocks last became free */
     const void *site;             /* of a run: who asked for it, or HKM_SITE_RESIZED */
     hkm_word refused;             /* holder of the slot: the kernel would not purge it; see superslab.c */

@@ -271,8 +271,8 @@ size_t hkm_slab_committed(const struct hkm_slab *s)
 
 uint16_t hkm_slab_free_pages(const struct hkm_slab *s)
 {
-    /* A page that is known to be zero holds no memory worth asking for. */
-    return s->nfree ? free_among(s, hkm_pages_all() & (uint16_t)~s->zero) : 0;
+    /* A page that is known to be zero holds no memory worth asking for, unless it was faulted in for it; a huge one stays. */
+    return s->nfree && s->backing == HKM_PLAIN ? free_among(s, hkm_pages_all() & (uint16_t)(~s->zero | s->backed)) : 0;
 }
 
 uint16_t hkm_slab_look(struct hkm_slab *s, size_t age, uint16_t *young)

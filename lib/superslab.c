@@ -110,6 +110,8 @@ static void fewer_dirty(size_t count)
     size_t left = hkm_add(&hkm_superslab_stats.dirty, -count) - count;
     if (left < hkm_load(&lowest))
         hkm_store(&lowest, left);
+    if (unlikely(hkm_load(&hkm_superslab_stats.held) > left))
+        hkm_store(&hkm_superslab_stats.held, left);
 }
 
 unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty)
@@ -139,7 +141,7 @@ static size_t set_free(struct hkm_range *r, size_t slot, size_t count)
         size_t w = slot / BITS, d = 0, f = 0;
         for (; slot < end && slot / BITS == w; slot++) {
             size_t bit = (size_t)1 << slot % BITS;
-            if (hkm_slab_at(r, slot)->zero == clean)
+            if (hkm_slab_at(r, slot)->zero == clean && !hkm_slab_at(r, slot)->backed)
                 f |= bit;
             else
                 d |= bit;
@@ -173,12 +175,15 @@ void hkm_superslab_retry(void)
     hkm_store(&hkm_superslab_stats.refused, 0);
 }
 
-static size_t too_dirty(size_t keep)
+/* `held`: dirty slots of which no purge comes to anything, as others of their huge pages are in use. */
+static size_t too_dirty_but(size_t keep, size_t held)
 {
-    size_t most = (keep >> HKM_SLOT_SHIFT) + hkm_load(&hkm_superslab_stats.refused);
+    size_t most = (keep >> HKM_SLOT_SHIFT) + hkm_load(&hkm_superslab_stats.refused) + held;
     size_t dirty = hkm_load(&hkm_superslab_stats.dirty);
     return dirty > most ? dirty - most : 0;
 }
+
+static size_t too_dirty(size_t keep) { return too_dirty_but(keep, hkm_load(&hkm_superslab_stats.held)); }
 
 static hkm_word unused; /* bytes: of the taken slots, as hkm_superslab_keep was told */
 
@@ -265,6 +270,29 @@ void hkm_superslab_expect(void)
         hkm_superslab_purge(limit / 4 * 3);
 }
 
+/* The bits of the slots that share a huge page with that one, all in one word (may_be_huge). */
+static size_t page_mates(size_t slot)
+{
+    size_t n = hkm_load(&hkm_os.huge) >> HKM_SLOT_SHIFT;
+    return low_mask(n) << (slot % BITS & ~(n - 1));
+}
+
+/* Free slots of a huge page can be purged, now that these came: they are not held any more. */
+static HKM_COLD void let_go(struct hkm_range *r, size_t slot, size_t count)
+{
+    for (size_t i = slot; i < slot + count; i++) {
+        if (hkm_slab_at(r, i)->backing != HKM_THP)
+            continue;
+        const struct hkm_map *m = hkm_map_at(r, i / BITS);
+        size_t mates = page_mates(i), dirty = hkm_load(&m->dirty), held = hkm_load(&hkm_superslab_stats.held);
+        if (((dirty | hkm_load(&m->fresh)) & mates) == mates) {
+            size_t n = hkm_popcount(dirty & mates);
+            hkm_store(&hkm_superslab_stats.held, held > n ? held - n : 0);
+        }
+        i |= (hkm_load(&hkm_os.huge) >> HKM_SLOT_SHIFT) - 1; /* the next page */
+    }
+}
+
 void hkm_superslab_give(struct hkm_slab *first, size_t count)
 {
     struct hkm_range *r = first->range;
@@ -272,7 +300,10 @@ void hkm_superslab_give(struct hkm_slab *first, size_t count)
     for (size_t i = 0; i < count; i++)
         hkm_tag_set(r, slot + i, &hkm_tag_none);
     size_t taken = hkm_add(&hkm_superslab_stats.taken, -count) - count;
-    if (set_free(r, slot, count)) {
+    size_t dirty = set_free(r, slot, count);
+    if (unlikely(hkm_load(&hkm_superslab_stats.held)))
+        let_go(r, slot, count);
+    if (dirty) {
         note_swing(taken + count);
         keep_to_limits(in_use(taken));
         hkm_superslab_purge_piece();
@@ -386,12 +417,17 @@ bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more)
 }
 
 /* Makes `count` slots known that were just mapped at the end of the used part. */
-static void add_fresh(struct hkm_range *r, size_t count)
+static void add_fresh(struct hkm_range *r, size_t count, enum hkm_backing backing)
 {
     size_t slot = hkm_load(&r->used), end = slot + count;
     uint16_t clean = hkm_pages_all();
-    for (size_t i = slot; i < end; i++)
+    for (size_t i = slot; i < end; i++) {
         hkm_slab_at(r, i)->zero = clean;
+        if (backing != HKM_PLAIN)
+            hkm_slab_at(r, i)->backing = (uint8_t)backing;
+    }
+    if (backing != HKM_PLAIN)
+        hkm_add(&hkm_superslab_stats.huge, count);
     hkm_registry_extend(r, count, &hkm_tag_none);
     hkm_add(&hkm_superslab_stats.mapped, count);
     for (size_t w = slot / BITS; w * BITS < end; w++) {
@@ -415,8 +451,16 @@ static void no_huge(struct hkm_range *r, size_t slot, size_t count)
     hkm_os_no_huge((char *)r->base + (slot << HKM_SLOT_SHIFT), count << HKM_SLOT_SHIFT);
 }
 
+static void note_fallback(void) { hkm_add(&hkm_superslab_stats.huge_fallbacks, 1); }
+
+static enum hkm_backing fall_back(void)
+{
+    note_fallback();
+    return HKM_PLAIN;
+}
+
 /* Maps `count` slots `skip` slots after the used part. */
-static enum hkm_mapped map_slots(struct hkm_range *r, size_t skip, size_t count)
+static enum hkm_mapped map_slots(struct hkm_range *r, size_t skip, size_t count, enum hkm_backing backing)
 {
     size_t used = hkm_load(&r->used);
     if (used + skip + count > r->limit)
@@ -425,13 +469,48 @@ static enum hkm_mapped map_slots(struct hkm_range *r, size_t skip, size_t count)
     if (result != HKM_MAPPED)
         return result;
     char *at = (char *)r->base + ((used + skip) << HKM_SLOT_SHIFT);
-    result = hkm_os_map_at(at, count << HKM_SLOT_SHIFT);
+    size_t bytes = count << HKM_SLOT_SHIFT;
+    result = backing == HKM_HUGETLB ? hkm_os_map_huge_at(at, bytes) : hkm_os_map_at(at, bytes);
     if (result == HKM_MAPPED) {
-        no_huge(r, used + skip, count);
+        if (backing == HKM_THP && !hkm_os_huge(at, bytes))
+            backing = fall_back();
+        if (backing == HKM_PLAIN)
+            no_huge(r, used + skip, count);
         hkm_registry_extend(r, skip, &hkm_tag_stranger);
-        add_fresh(r, count);
+        add_fresh(r, count, backing);
     }
     return result;
+}
+
+/* A huge page is to lie in one word of the bitmaps, and at a border of it; ranges are aligned to 2 MiB.  (Those of 32 MiB
+ * and more, which kernels with larger pages have, are for big blocks alone.) */
+static bool may_be_huge(void)
+{
+    size_t huge = hkm_load_acq(&hkm_os.huge);
+    return huge >= HKM_SLOT_SIZE && huge <= (size_t)2 << 20;
+}
+_Static_assert((2 << 20) / HKM_SLOT_SIZE <= BITS, "a word has the slots of a huge page");
+
+/* Maps at least `want` slots in huge pages; those up to the border of the first one are plain. */
+static enum hkm_mapped map_huge(struct hkm_range *r, size_t need, size_t want)
+{
+    enum hkm_mapped result = HKM_MAPPED;
+    size_t unit = hkm_load(&hkm_os.huge) >> HKM_SLOT_SHIFT, gap = -hkm_load(&r->used) & (unit - 1);
+    if (gap)
+        result = map_slots(r, 0, gap, HKM_PLAIN);
+    if (result != HKM_MAPPED)
+        return result;
+    need = hkm_round_up(need, unit);
+    want = hkm_round_up(want, unit);
+    if (hkm_policy_huge_kind() == HKM_HUGE_TLB) {
+        result = map_slots(r, 0, want, HKM_HUGETLB);
+        if (result != HKM_MAPPED && need < want)
+            result = map_slots(r, 0, need, HKM_HUGETLB);
+        if (result == HKM_MAPPED)
+            return result;
+        note_fallback();
+    }
+    return map_slots(r, 0, want, hkm_load(&hkm_os.thp) ? HKM_THP : fall_back());
 }
 
 static bool grow_locked(size_t need)
@@ -440,17 +519,21 @@ static bool grow_locked(size_t need)
         return false;
     size_t mapped = hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT;
     size_t want = hkm_policy_growth(mapped, need << HKM_SLOT_SHIFT) >> HKM_SLOT_SHIFT;
+    size_t taken = hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT;
+    bool huge = may_be_huge() && hkm_policy_huge(mapped, taken, need << HKM_SLOT_SHIFT);
     for (int tries = 0; tries < 4; tries++) {
         struct hkm_range *r = hkm_registry_room(need);
         if (!r)
             return false;
         size_t room = r->limit - hkm_load(&r->used);
-        enum hkm_mapped result = map_slots(r, 0, want < room ? want : room);
+        enum hkm_mapped result = huge ? map_huge(r, need, want) : HKM_TAKEN;
         if (result != HKM_MAPPED)
-            result = map_slots(r, 0, need); /* less is better than nothing */
+            result = map_slots(r, 0, want < room ? want : room, HKM_PLAIN);
+        if (result != HKM_MAPPED)
+            result = map_slots(r, 0, need, HKM_PLAIN); /* less is better than nothing */
         /* Something strange stands in the way: step over it, with ever longer steps, up to 4 GiB. */
         for (size_t skip = 1; result == HKM_TAKEN && skip <= 1 << 16 && skip + need <= room; skip *= 2)
-            result = map_slots(r, skip, need);
+            result = map_slots(r, skip, need, HKM_PLAIN);
         if (result == HKM_MAPPED) {
             if (hkm_load(&hkm_superslab_stats.refused))
                 hkm_superslab_retry();
@@ -493,23 +576,48 @@ static size_t purge_slots(struct hkm_range *r, size_t slot, size_t count)
     size_t bytes = count << HKM_SLOT_SHIFT, done = 0;
     if (hkm_os_purge((char *)r->base + (slot << HKM_SLOT_SHIFT), bytes)) {
         note_purge(bytes);
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; i < count; i++) {
             hkm_slab_at(r, slot + i)->zero = hkm_pages_all();
+            hkm_slab_at(r, slot + i)->backed = 0;
+        }
         return count;
     }
-    if (count > 1) { /* some of them, perhaps */
+    if (count > 1 && hkm_slab_at(r, slot)->backing == HKM_PLAIN) { /* some of them, perhaps */
         for (size_t i = 0; i < count; i++)
             done += purge_slots(r, slot + i, 1);
         return done;
     }
-    refuse(r, slot);
+    for (size_t i = slot; i < slot + count; i++)
+        refuse(r, i);
     return 0;
 }
 
-/* Dirty free slots of a word; none that were refused. */
-static size_t candidates(struct hkm_range *r, size_t w)
+/* Of dirty free slots of a word, those in huge pages of which other slots are in use, or that are never given back. */
+static size_t held_ones(struct hkm_range *r, size_t w, size_t dirty)
+{
+    size_t free = dirty | hkm_load(&hkm_map_at(r, w)->fresh), held = 0;
+    for (size_t left = dirty; left; left &= left - 1) {
+        size_t slot = w * BITS + hkm_low_bit(left);
+        unsigned backing = hkm_slab_at(r, slot)->backing;
+        if (backing == HKM_PLAIN)
+            continue;
+        size_t mates = page_mates(slot);
+        if (backing == HKM_HUGETLB || (free & mates) != mates)
+            held |= dirty & mates;
+        left = (left & ~mates) | (left & -left);
+    }
+    return held;
+}
+
+/* Dirty free slots of a word that can be purged; none that were refused.  Counts those that cannot. */
+static size_t candidates(struct hkm_range *r, size_t w, size_t *count_held)
 {
     size_t bits = hkm_load(&hkm_map_at(r, w)->dirty);
+    if (unlikely(hkm_load(&hkm_superslab_stats.huge))) {
+        size_t held = held_ones(r, w, bits);
+        *count_held += hkm_popcount(held);
+        bits &= ~held;
+    }
     if (unlikely(hkm_load(&hkm_superslab_stats.refused)))
         for (size_t left = bits; left; left &= left - 1)
             if (is_refused(r, w * BITS + hkm_low_bit(left)))
@@ -526,12 +634,41 @@ static struct {
     hkm_word bits;
 } purging;
 
+/* Those of a huge page: all of its slots, fresh ones as well, or none.  Bytes. */
+static size_t purge_huge(struct hkm_range *r, size_t w, size_t mates)
+{
+    struct hkm_map *m = hkm_map_at(r, w);
+    size_t first = w * BITS + hkm_low_bit(mates), done = 0;
+    size_t got = hkm_fetch_clear(&m->dirty, mates) & mates;
+    fewer_dirty(hkm_popcount(got));
+    hkm_store_rel(&purging.bits, got);
+    got |= hkm_fetch_clear(&m->fresh, mates & ~got) & mates & ~got;
+    hkm_store_rel(&purging.bits, got);
+    if (got == mates)
+        done = purge_slots(r, first, hkm_popcount(mates)) << HKM_SLOT_SHIFT;
+    hkm_store_rel(&purging.bits, 0);
+    for (; got; got &= got - 1)
+        set_free(r, w * BITS + hkm_low_bit(got), 1);
+    return done;
+}
+
 /* Some slots of one word, each run of neighbours by one call.  Bytes. */
 static size_t purge_word(struct hkm_range *r, size_t w, size_t bits)
 {
     size_t done = 0;
     purging.range = r;
     purging.word = w;
+    if (unlikely(hkm_load(&hkm_superslab_stats.huge))) {
+        for (size_t left = bits; left; left &= left - 1) {
+            size_t slot = w * BITS + hkm_low_bit(left);
+            if (hkm_slab_at(r, slot)->backing == HKM_PLAIN)
+                continue;
+            size_t mates = page_mates(slot);
+            done += purge_huge(r, w, mates);
+            bits &= ~mates;
+            left = (left & ~mates) | (left & -left);
+        }
+    }
     bits &= hkm_fetch_clear(&hkm_map_at(r, w)->dirty, bits);
     fewer_dirty(hkm_popcount(bits));
     hkm_store_rel(&purging.bits, bits);
@@ -566,12 +703,15 @@ static size_t purge(size_t keep, size_t slots)
         for (; lost; lost &= lost - 1)
             set_free(purging.range, purging.word * BITS + hkm_low_bit(lost), 1);
     }
-    for (struct hkm_range *r = &hkm_range; r && too_dirty(keep); r = hkm_range_next(r))
-        for (size_t w = words_of(r); w-- > 0 && done >> HKM_SLOT_SHIFT < slots && too_dirty(keep);) {
-            size_t bits = candidates(r, w);
+    size_t held = 0;
+    for (struct hkm_range *r = &hkm_range; r && too_dirty_but(keep, held); r = hkm_range_next(r))
+        for (size_t w = words_of(r); w-- > 0 && done >> HKM_SLOT_SHIFT < slots && too_dirty_but(keep, held);) {
+            size_t bits = candidates(r, w, &held);
             if (bits)
                 done += purge_word(r, w, highest(bits, slots - (done >> HKM_SLOT_SHIFT)));
         }
+    if (done >> HKM_SLOT_SHIFT < slots || held > hkm_load(&hkm_superslab_stats.held)) /* else only a part was looked at */
+        hkm_store(&hkm_superslab_stats.held, held);
     hkm_store_rel(&purging.busy, 0);
     return done;
 }
@@ -586,6 +726,8 @@ bool hkm_superslab_refused(const struct hkm_slab *s) { return is_refused(s->rang
 size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first, size_t pages)
 {
     size_t bytes = pages << hkm_os.page_bits, in_slot = HKM_SLOT_SIZE >> hkm_os.page_bits, done = 0;
+    if (s->backing != HKM_PLAIN)
+        return 0;
     bool ok = hkm_os_purge(s->start + ((size_t)first << hkm_os.page_bits), bytes);
     if (ok) {
         note_purge(bytes);
@@ -596,13 +738,41 @@ size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first, size_t page
     }
     while (pages) {
         size_t n = first + pages <= in_slot ? pages : in_slot - first;
-        if (ok)
+        if (ok) {
             s->zero |= hkm_pages(first, (unsigned)n);
-        else /* some slots, perhaps */
+            s->backed &= (uint16_t)~hkm_pages(first, (unsigned)n);
+        } else { /* some slots, perhaps */
             done += hkm_superslab_purge_pages(s, first, n);
+        }
         pages -= n;
         first = 0;
         s = hkm_slab_after(s, 1);
     }
     return done;
+}
+
+void hkm_superslab_prefault(struct hkm_slab *s, size_t bytes)
+{
+    if (s->backing != HKM_PLAIN || s->backed || s->zero != hkm_pages_all())
+        return;
+    enum hkm_populated result = hkm_os_populate(s->start, bytes);
+    if (result != HKM_UNKNOWN) /* refused in the middle of it, perhaps */
+        s->backed = hkm_pages_of(0, bytes);
+    if (result == HKM_POPULATED)
+        hkm_add(&hkm_superslab_stats.prefaulted, bytes);
+    else
+        hkm_add(&hkm_superslab_stats.prefault_fallbacks, 1);
+}
+
+size_t hkm_superslab_huge_unit(size_t bytes)
+{
+    size_t huge = hkm_load_acq(&hkm_os.huge);
+    bool wanted = huge && bytes >= huge && hkm_policy_huge_kind() != HKM_HUGE_NO;
+    return wanted && hkm_load(&hkm_os.thp) ? huge : 0;
+}
+
+void hkm_superslab_huge(void *addr, size_t bytes)
+{
+    if (!hkm_os_huge(addr, bytes))
+        note_fallback();
 }

@@ -11,6 +11,10 @@
 
 #include "registry.h"
 
+/* The pages behind a slot.  A huge one is given back whole, when all of its slots are free; one of the system's pool never:
+ * before Linux 6.9 a page that was given back could be lost to another process, and our next touch would kill us. */
+enum hkm_backing { HKM_PLAIN, HKM_THP, HKM_HUGETLB };
+
 /* Takes up to n free single slots, lowest addresses first; dirty ones, or fresh ones.  Lock-free. */
 unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty);
 /* Gives back `count` neighbouring slots that the caller holds; each slab's zero says which pages are known zero. */
@@ -27,7 +31,15 @@ size_t hkm_superslab_purge(size_t keep);
 /* Much memory from elsewhere is about to be used: what is dirty beyond the limit goes at once. */
 void hkm_superslab_expect(void);
 void hkm_superslab_retry(void); /* the kernel may have another mind by now */
-/* Purges pages of slots that the caller holds, from a page of the first one on, and marks them zero.  Returns bytes. */
+/* Faults in the first `bytes` of a fresh slot that the caller holds. */
+void hkm_superslab_prefault(struct hkm_slab *s, size_t bytes);
+/* A mapping of its own, for a block: what its size and its address are to be multiples of, so that it can have huge pages; 0:
+ * it is not to.  And asks for them. */
+size_t hkm_superslab_huge_unit(size_t bytes);
+void hkm_superslab_huge(void *addr, size_t bytes);
+
+/* Purges pages of slots that the caller holds, from a page of the first one on, and marks them zero; none of
+ * huge pages.  Returns bytes. */
 size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first_page, size_t pages);
 bool hkm_superslab_refused(const struct hkm_slab *s); /* the kernel would not purge it, and has not been asked again */
 /* Told now and then: how many bytes of the slots that are taken are free blocks.  Looks whether more slots are dirty than
@@ -52,6 +64,11 @@ struct hkm_superslab_stats {
     hkm_word purges; /* calls so far */
     hkm_word reused; /* pages so far that had memory behind them when their free slot, or a kept block, was taken */
     hkm_word refused; /* slots that the kernel would not purge, free or not */
+    hkm_word held;    /* slots: dirty ones in huge pages that others of their slots keep, as the last purge found them */
+    hkm_word huge;    /* slots in huge pages, taken or free */
+    hkm_word huge_fallbacks; /* so far: huge pages were wanted, and there were none (hugetlb, then thp: two) */
+    hkm_word prefaulted;     /* bytes so far */
+    hkm_word prefault_fallbacks; /* so far: the kernel could not, or had no memory for it */
 };
 extern struct hkm_superslab_stats hkm_superslab_stats HKM_HIDDEN;
 

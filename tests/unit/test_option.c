@@ -13,8 +13,9 @@ static const struct row {
     hkm_word *field;
     long def, least, most;
     int when;
+    const char *words;
 } rows[] = {
-#define X(NAME, field, def, least, most, when, words) { #NAME, &hkm_option.field, def, least, most, when },
+#define X(NAME, field, def, least, most, when, words) { #NAME, &hkm_option.field, def, least, most, when, words },
 #include "option.def"
 #undef X
 };
@@ -65,11 +66,13 @@ static void accepts(const struct row *r, const char *text)
 }
 static void refuses(const struct row *r, const char *text)
 {
-    char want[512];
+    char want[512], words[64] = "";
     set_to = text;
     struct unit_child c = unit_child(read_wrong, (void *)r);
+    for (const char *w = r->words; *w; w += strcspn(w, " "), w += strspn(w, " "))
+        sprintf(words + strlen(words), " or %.*s", (int)strcspn(w, "="), w);
     snprintf(want, sizeof want, "hakmem: HAKMEM_%s=%.64s is not a number from %ld to %ld%s; the default %ld is used\n",
-             r->name, text, r->least, r->most, r->field == &hkm_option.stats ? " or json" : "", r->def);
+             r->name, text, r->least, r->most, words, r->def);
     ck_assert_msg(c.code == 0, "the child ended with %d: %s", c.code, c.text);
     ck_assert_str_eq(c.text, want);
 }
@@ -125,24 +128,35 @@ START_TEST(wrong_values)
 }
 END_TEST
 
-static void json_is_two(void *arg)
+static void words_are_numbers(void *arg)
 {
+    static const char *const kinds[] = { "no", "thp", "hugetlb" };
+    size_t kind = (size_t)(uintptr_t)arg;
     clean_environment();
     setenv("HAKMEM_STATS", "json", 1);
+    setenv("HAKMEM_HUGEPAGES", kinds[kind], 1);
     CHILD(hkm_option_init());
     CHILD(hkm_load(&hkm_option.stats) == 2);
-    (void)arg;
+    CHILD(hkm_load(&hkm_option.hugepages) == kind);
+    CHILD(!hkm_load(&hkm_os.huge) == !kind); /* the kernel is asked only if it matters */
 }
 
 START_TEST(words)
 {
-    unit_passes(json_is_two, NULL);
+    for (uintptr_t i = 0; i < 3; i++)
+        unit_passes(words_are_numbers, (void *)i);
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         refuses(&rows[i], "JSON");
         refuses(&rows[i], "jso");
         refuses(&rows[i], "json2");
+        refuses(&rows[i], "json=2");
+        refuses(&rows[i], "hugetl");
         if (rows[i].field != &hkm_option.stats)
             refuses(&rows[i], "json");
+        if (rows[i].field != &hkm_option.hugepages) {
+            refuses(&rows[i], "thp");
+            refuses(&rows[i], "no");
+        }
     }
 }
 END_TEST
@@ -228,13 +242,16 @@ static void minimal_is_minimal(void *arg)
 {
     clean_environment();
     setenv("HAKMEM_MINIMAL", "1", 1);
+    setenv("HAKMEM_HUGEPAGES", "thp", 1);
     setenv("HAKMEM_TINY_USE_SUPERSLAB", "1", 1); /* MINIMAL is stronger */
     CHILD(hkm_option_init());
+    CHILD(!hkm_load(&hkm_os.huge)); /* nor is the kernel asked */
     CHILD(hkm_load(&hkm_option.minimal) == 1);
     CHILD(hkm_load(&hkm_option.tiny_use_superslab) == 0);
     CHILD(hkm_load(&hkm_option.disable_cache_growth) == 1);
     CHILD(hkm_load(&hkm_option.disable_nursery) == 1);
     CHILD(hkm_load(&hkm_option.disable_prefault) == 1);
+    CHILD(hkm_load(&hkm_option.disable_hugepages) == 1);
     CHILD(hkm_load(&hkm_option.disable_purge) == 1);
     CHILD(hkm_load(&hkm_option.disable_big_mappings) == 1);
     CHILD(hkm_load(&hkm_option.wrap_tiny) == 1);

@@ -5,6 +5,7 @@
  */
 #include "unit.h"
 
+#include <sys/prctl.h>
 #include <sys/stat.h>
 
 START_TEST(bits_and_rounding)
@@ -169,16 +170,105 @@ START_TEST(populate)
     char *p = hkm_os_map(size);
     ck_assert_ptr_nonnull(p);
     errno = 77;
-    hkm_os_populate(p, size);
+    enum hkm_populated done = hkm_os_populate(p, size);
     ck_assert_int_eq(errno, 77);
     ck_assert(mincore(p, size, there) == 0);
-    if (there[0] & 1) /* kernels before 5.14 cannot */
-        for (size_t i = 0; i < 16; i++)
-            expect(there[i] & 1);
+    ck_assert(done != HKM_REFUSED); /* kernels before 5.14 do not know it */
+    for (size_t i = 0; i < 16; i++)
+        expect((there[i] & 1) == (done == HKM_POPULATED));
     ck_assert(all_zero(p, size));
     hkm_os_unmap(p, size);
-    hkm_os_populate(p, size); /* nothing there: no harm */
+    /* Nothing there: no harm, and nothing that would be remembered. */
+    ck_assert_int_eq(hkm_os_populate(p, size), done == HKM_POPULATED ? HKM_REFUSED : done);
     ck_assert_int_eq(errno, 77);
+    p = hkm_os_map(size);
+    ck_assert_int_eq(hkm_os_populate(p, size), done);
+}
+END_TEST
+
+/* What /proc says of the mapping that begins there: whether huge pages are wished for. */
+static bool has_flag(const void *at, const char *flag)
+{
+    char line[512], begin[32];
+    bool inside = false, found = false;
+    FILE *f = fopen("/proc/self/smaps", "re");
+    snprintf(begin, sizeof begin, "%lx-", (unsigned long)(uintptr_t)at);
+    while (f && fgets(line, sizeof line, f)) {
+        if (!strncmp(line, begin, strlen(begin)))
+            inside = true;
+        else if (inside && !strncmp(line, "VmFlags:", 8))
+            return fclose(f), strstr(line, flag) != NULL;
+    }
+    if (f)
+        fclose(f);
+    return found;
+}
+
+START_TEST(huge_pages)
+{
+    errno = 77;
+    hkm_os_huge_init();
+    ck_assert_int_eq(errno, 77);
+    size_t huge = hkm_load(&hkm_os.huge);
+    ck_assert(hkm_is_pow2(huge) && huge > hkm_os.page);
+    FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "re");
+    unsigned long said = 0;
+    if (f) {
+        ck_assert(fscanf(f, "%lu", &said) == 1 && said == huge);
+        fclose(f);
+    }
+    char *p = hkm_os_map(huge);
+    bool can = hkm_os_huge(p, huge);
+    ck_assert(can || !hkm_load(&hkm_os.thp));
+    ck_assert_int_eq(errno, 77);
+    if (can && !EMULATED)
+        ck_assert(has_flag(p, " hg"));
+    hkm_os_no_huge(p, huge);
+    ck_assert(EMULATED || !has_flag(p, " hg"));
+    hkm_os_unmap(p, huge);
+    ck_assert(!hkm_os_huge(p, huge)); /* nothing there */
+    ck_assert_int_eq(errno, 77);
+}
+END_TEST
+
+static void without_thp(void *arg)
+{
+    (void)arg;
+    if (prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0))
+        return;
+    hkm_os_huge_init();
+    CHILD(hkm_load(&hkm_os.huge) && !hkm_load(&hkm_os.thp));
+}
+
+START_TEST(huge_pages_that_are_forbidden)
+{
+    if (!EMULATED)
+        unit_passes(without_thp, NULL);
+}
+END_TEST
+
+/* None in the pool, or some: never anything but memory at that place, or an answer. */
+START_TEST(huge_pages_of_the_pool)
+{
+    hkm_os_huge_init();
+    size_t huge = hkm_load(&hkm_os.huge);
+    if (huge > 64 * MIB)
+        return;
+    char *hole = hkm_os_map_none(2 * huge), *p = (char *)hkm_round_up((uintptr_t)hole, huge);
+    ck_assert_ptr_nonnull(hole);
+    errno = 77;
+    enum hkm_mapped result = hkm_os_map_huge_at(p, huge);
+    ck_assert(result == HKM_TAKEN || result == HKM_NO_MEMORY);
+    hkm_os_unmap(hole, 2 * huge);
+    result = hkm_os_map_huge_at(p, huge);
+    ck_assert_int_eq(errno, 77);
+    if (result == HKM_MAPPED) {
+        ck_assert(all_zero(p, huge));
+        hkm_os_unmap(p, huge);
+    } else {
+        ck_assert_int_eq(result, HKM_NO_MEMORY);
+        ck_assert(!unit_readable(p));
+    }
 }
 END_TEST
 
@@ -549,6 +639,6 @@ END_TEST
 
 UNIT_MAIN("os", CK_FORK, bits_and_rounding, init_reads_the_page_size, map_gives_zeroed_memory, map_none_and_allow,
           map_at_takes_nothing_from_others, map_says_when_memory_is_out, purge_leaves_zeros, resize_keeps_the_contents,
-          populate, wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, files_of_root, the_program,
+          populate, huge_pages, huge_pages_that_are_forbidden, huge_pages_of_the_pool, wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, files_of_root, the_program,
           unmapped_without_a_mapping_to_spare, standard_error_is_kept, messages, write_writes_all,
           warnings_are_one_line, the_end_is_announced, mapped_or_not, first_thread)

@@ -137,13 +137,34 @@ END_TEST
 
 START_TEST(prefault)
 {
-    ck_assert(!hkm_policy_prefault(0, 0) && !hkm_policy_prefault(16 * MIB, 1)); /* a small process stays small */
-    for (size_t heaps = 1; heaps < 100; heaps *= 3) {
-        ck_assert(!hkm_policy_prefault(heaps * 32 * MIB, heaps));
-        ck_assert(hkm_policy_prefault(heaps * 40 * MIB, heaps));
+    for (size_t full = 0; full < 100; full++) {
+        ck_assert_uint_eq(hkm_policy_prefault(0, full), 0); /* a small process stays small */
+        ck_assert_uint_eq(hkm_policy_prefault(4 * MIB, full), 0);
+        size_t step = hkm_policy_prefault(GIB, full), last = full ? hkm_policy_prefault(GIB, full - 1) : 0;
+        ck_assert_uint_le(step, full * HKM_SLOT_SIZE / 8); /* an eighth of what is full, at most */
+        ck_assert_uint_le(step, HKM_SLOT_SIZE);
+        ck_assert_uint_ge(step, last);
+        ck_assert_uint_eq(step % (8 * KIB), 0);
     }
+    ck_assert_uint_eq(hkm_policy_prefault(GIB, 1), 0);
+    ck_assert_uint_eq(hkm_policy_prefault(GIB, 2), 16 * KIB);
+    ck_assert_uint_eq(hkm_policy_prefault(GIB, HKM_POLICY_PREFAULT_FULL), HKM_SLOT_SIZE);
     hkm_store(&hkm_option.disable_prefault, 1);
-    ck_assert(!hkm_policy_prefault(GIB, 1));
+    ck_assert_uint_eq(hkm_policy_prefault(GIB, 100), 0);
+}
+END_TEST
+
+START_TEST(huge)
+{
+    hkm_store(&hkm_option.hugepages, 0);
+    ck_assert(!hkm_policy_huge(GIB, GIB, GIB));
+    for (size_t kind = 1; kind <= 2; kind++) {
+        hkm_store(&hkm_option.hugepages, kind);
+        ck_assert(!hkm_policy_huge(0, 0, HKM_SLOT_SIZE) && !hkm_policy_huge(3 * MIB, 3 * MIB, MIB)); /* small stays small */
+        ck_assert(hkm_policy_huge(4 * MIB, 4 * MIB, HKM_SLOT_SIZE) && hkm_policy_huge(GIB, GIB, MIB));
+        ck_assert(hkm_policy_huge(MIB, MIB, 4 * MIB)); /* one large block is a growing heap, too */
+        ck_assert(!hkm_policy_huge(GIB, GIB / 2, MIB)); /* full of holes, none of which was long enough */
+    }
 }
 END_TEST
 
@@ -217,4 +238,4 @@ START_TEST(retreat)
 END_TEST
 
 UNIT_MAIN("policy", CK_FORK, growth, growth_without_superslabs, dirty_limit, dirty_most, cache_limit, caches_grow_to_their_most,
-          refill_and_flush, nursery, prefault, slots, big, looks, spare, retreat)
+          refill_and_flush, nursery, prefault, huge, slots, big, looks, spare, retreat)

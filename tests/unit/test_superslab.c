@@ -38,7 +38,7 @@ static void check_all(void)
             case 'f':
                 expect(hkm_load(&r->hint.fresh) <= i / HKM_WORD_BITS);
                 expect(hkm_tag_at(r, i) == &hkm_tag_none);
-                expect(hkm_slab_at(r, i)->zero == hkm_pages_all());
+                expect(hkm_slab_at(r, i)->zero == hkm_pages_all() && !hkm_slab_at(r, i)->backed);
                 break;
             case '-':
                 held += !strange;
@@ -474,6 +474,260 @@ START_TEST(a_swing_is_not_purged)
 }
 END_TEST
 
+/* Pages that were faulted in for nobody yet are zero, but memory stands behind them. */
+START_TEST(prefaulted_slots_are_dirty)
+{
+    start();
+    size_t page = hkm_os.page, bytes = HKM_SLOT_SIZE / 2;
+    if (bytes < page)
+        return;
+    ck_assert(hkm_superslab_grow(8));
+    struct hkm_slab *s = hkm_superslab_run(8, 1), *last = hkm_slab_after(s, 7);
+    hkm_superslab_prefault(last, bytes);
+    if (!hkm_load(&STATS->prefaulted)) { /* the kernel cannot */
+        ck_assert_uint_eq(hkm_load(&STATS->prefault_fallbacks), 1);
+        ck_assert(!last->backed);
+        return;
+    }
+    ck_assert_uint_eq(hkm_load(&STATS->prefaulted), bytes);
+    ck_assert_uint_eq(last->zero, hkm_pages_all());
+    ck_assert_uint_eq(last->backed, hkm_pages_of(0, bytes));
+    hkm_superslab_prefault(last, bytes); /* once is enough */
+    ck_assert_uint_eq(hkm_load(&STATS->prefaulted), bytes);
+    ck_assert_uint_eq(hkm_superslab_purge_pages(last, 0, 1), page);
+    ck_assert_uint_eq(last->backed, hkm_pages_of(page, bytes) & ~1);
+    hkm_superslab_give(s, 8);
+    ck_assert_int_eq(state(s->range, slot_of(last)), 'd');
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), 1);
+    check_all();
+    ck_assert_uint_eq(hkm_superslab_purge(0), HKM_SLOT_SIZE);
+    ck_assert_int_eq(state(s->range, slot_of(last)), 'f');
+    check_all();
+    soil(hkm_superslab_run(8, 1), 8);
+    hkm_superslab_prefault(s, bytes); /* not where something was */
+    ck_assert_uint_eq(s->backed, 0);
+}
+END_TEST
+
+/* ---- huge pages -------------------------------------------------------------------------------------------------- */
+
+/* Of `kind`, whatever this kernel does with them; 0: their size is none for slots. */
+static size_t start_huge(enum hkm_huge kind)
+{
+    start();
+    hkm_os_huge_init();
+    hkm_store(&hkm_os.thp, 1);
+    hkm_store(&hkm_option.hugepages, kind);
+    size_t huge = hkm_load(&hkm_os.huge);
+    return huge < HKM_SLOT_SIZE || huge > 2 * MIB ? 0 : huge >> HKM_SLOT_SHIFT;
+}
+
+static size_t held_slots(void) { return hkm_load(&STATS->held); }
+
+/* A long run, all of it in huge pages, from the border of one on. */
+static struct hkm_slab *huge_run(size_t count, size_t unit)
+{
+    struct hkm_slab *s;
+    hkm_superslab_grow(1);
+    size_t rest = hkm_load(&STATS->mapped);
+    ck_assert_ptr_nonnull(hkm_superslab_run(rest, 1));
+    s = hkm_superslab_run(count, unit);
+    ck_assert_ptr_nonnull(s);
+    for (size_t i = 0; i < count; i++)
+        expect(hkm_slab_after(s, i)->backing == HKM_THP);
+    ck_assert_uint_eq((uintptr_t)s->start % (unit * HKM_SLOT_SIZE), 0);
+    return s;
+}
+
+START_TEST(huge_growth)
+{
+    size_t unit = start_huge(HKM_HUGE_THP), slots = 0, plain = 0;
+    struct hkm_slab *s;
+    if (!unit)
+        return;
+    while (slots < 1000 && hkm_load(&STATS->mapped) < 64 * MIB / HKM_SLOT_SIZE) {
+        ck_assert_ptr_nonnull(s = hkm_superslab_run(1, 1));
+        size_t at = slot_of(s), first = at & ~(unit - 1);
+        expect(at == slots++);
+        plain += s->backing == HKM_PLAIN;
+        expect(plain == slots || s->backing == HKM_THP); /* once it has begun it goes on */
+        expect(s->backing == hkm_slab_at(s->range, first)->backing); /* no page is plain in part */
+    }
+    ck_assert_uint_ge(plain, 3 * MIB / HKM_SLOT_SIZE);
+    ck_assert_uint_le(plain, 8 * MIB / HKM_SLOT_SIZE);
+    ck_assert_uint_eq(hkm_load(&STATS->huge) + plain, hkm_load(&STATS->mapped));
+    ck_assert_uint_eq(hkm_load(&STATS->huge) % unit, 0);
+    ck_assert_uint_eq(hkm_load(&STATS->huge_fallbacks), 0);
+    check_all();
+}
+END_TEST
+
+START_TEST(a_huge_page_is_purged_whole_or_not_at_all)
+{
+    size_t unit = start_huge(HKM_HUGE_THP), count = 128;
+    if (!unit)
+        return;
+    struct hkm_slab *s = huge_run(count, unit);
+    soil(s, count);
+    ck_assert_uint_eq(hkm_superslab_purge_pages(s, 0, 1), 0);
+    ck_assert(all_bytes(s->start, hkm_os.page, 7));
+    for (size_t i = 0; i < count; i += unit) /* all of each page, but for one slot */
+        hkm_superslab_give(hkm_slab_after(s, i), unit - 1);
+    size_t pages = count / unit, dirty = pages * (unit - 1);
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), dirty);
+    ck_assert_uint_eq(hkm_superslab_purge(0), 0);
+    ck_assert_uint_eq(hkm_load(&STATS->purges), 0);
+    ck_assert_uint_eq(held_slots(), dirty);
+    ck_assert(all_bytes(s->start, (unit - 1) * HKM_SLOT_SIZE, 7));
+    /* The last slot of the second page comes back: that page can go, in one call. */
+    struct hkm_slab *last = hkm_slab_after(s, 2 * unit - 1);
+    hkm_slab_at(last->range, slot_of(last))->zero = hkm_pages_all(); /* fresh ones belong to the page as well */
+    memset(last->start, 0, HKM_SLOT_SIZE);
+    hkm_superslab_give(last, 1);
+    ck_assert_int_eq(state(last->range, slot_of(last)), 'f');
+    ck_assert_uint_eq(held_slots(), dirty - (unit - 1));
+    ck_assert_uint_eq(hkm_superslab_purge(0), unit * HKM_SLOT_SIZE);
+    ck_assert_uint_eq(hkm_load(&STATS->purges), 1);
+    check_all();
+    ck_assert(all_zero(hkm_slab_after(s, unit)->start, unit * HKM_SLOT_SIZE));
+    ck_assert(all_bytes(s->start, (unit - 1) * HKM_SLOT_SIZE, 7));
+    for (size_t i = 0; i < unit; i++)
+        ck_assert_int_eq(state(s->range, slot_of(s) + unit + i), 'f');
+    /* What is held may be used again. */
+    struct hkm_slab *out[8];
+    ck_assert_uint_eq(hkm_superslab_take(out, 8, true), 8);
+    ck_assert_uint_le(held_slots(), hkm_load(&STATS->dirty));
+    check_all();
+}
+END_TEST
+
+START_TEST(held_slots_cost_no_calls)
+{
+    size_t unit = start_huge(HKM_HUGE_THP), count = 256;
+    if (unit < 2)
+        return;
+    struct hkm_slab *s = huge_run(count, unit);
+    soil(s, count);
+    hkm_store(&hkm_option.disable_purge, 0);
+    hkm_store(&hkm_option.purge_ms, 0);
+    hkm_store(&hkm_option.dirty_kb, 0);
+    hkm_store(&hkm_option.dirty_percent, 0);
+    for (size_t i = 0; i < count; i++)
+        if (i % unit)
+            hkm_superslab_give(hkm_slab_after(s, i), 1);
+    check_all();
+    ck_assert_uint_eq(hkm_load(&STATS->purges), 0);
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), count - count / unit);
+    for (size_t i = 0; i < count; i += unit) { /* each of these sets one free */
+        hkm_superslab_give(hkm_slab_after(s, i), 1);
+        ck_assert_uint_eq(hkm_load(&STATS->purges), i / unit + 1);
+    }
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), 0);
+    ck_assert_uint_eq(held_slots(), 0);
+    check_all();
+}
+END_TEST
+
+START_TEST(a_locked_huge_page_is_refused_once)
+{
+    size_t unit = start_huge(HKM_HUGE_THP);
+    if (!unit)
+        return;
+    struct hkm_slab *s = huge_run(4 * unit, unit);
+    soil(s, 4 * unit);
+    if (SANITIZED || mlock(s->start, hkm_os.page))
+        return;
+    hkm_superslab_give(s, 4 * unit);
+    ck_assert_uint_eq(hkm_superslab_purge(0), 3 * unit * HKM_SLOT_SIZE);
+    ck_assert_uint_eq(hkm_load(&STATS->refused), unit);
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), unit);
+    ck_assert(all_bytes(s->start, unit * HKM_SLOT_SIZE, 7)); /* none of its slots went alone */
+    munlock(s->start, hkm_os.page);
+    ck_assert_uint_eq(hkm_superslab_purge(0), 0); /* remembered */
+    hkm_superslab_retry();
+    ck_assert_uint_eq(hkm_superslab_purge(0), unit * HKM_SLOT_SIZE);
+    check_all();
+}
+END_TEST
+
+/* From the pool if it has some, else transparent, else plain; each step down is counted. */
+START_TEST(huge_fallbacks)
+{
+    size_t unit = start_huge(HKM_HUGE_TLB), slot;
+    if (!unit)
+        return;
+    ck_assert(hkm_superslab_grow(64 * MIB / HKM_SLOT_SIZE));
+    check_all();
+    slot = hkm_load(&hkm_range.used) - 1;
+    unsigned backing = hkm_slab_at(&hkm_range, slot)->backing;
+    ck_assert_uint_eq(hkm_load(&STATS->huge_fallbacks), backing == HKM_HUGETLB ? 0 : 1);
+    ck_assert(backing != HKM_PLAIN);
+    struct hkm_slab *s = hkm_superslab_run(64 * MIB / HKM_SLOT_SIZE, 1);
+    give_dirty(s, 64 * MIB / HKM_SLOT_SIZE);
+    check_all();
+    if (backing == HKM_HUGETLB) { /* kept */
+        (void)hkm_superslab_purge(0);
+        ck_assert_int_eq(state(&hkm_range, slot), 'd');
+        return;
+    }
+    ck_assert_uint_gt(hkm_superslab_purge(0), 0);
+    hkm_store(&hkm_os.thp, 0);
+    struct hkm_slab *all = hkm_superslab_run(hkm_load(&STATS->mapped), 1);
+    ck_assert_ptr_nonnull(all);
+    ck_assert(hkm_superslab_grow(64 * MIB / HKM_SLOT_SIZE));
+    ck_assert_uint_eq(hkm_slab_at(&hkm_range, hkm_load(&hkm_range.used) - 1)->backing, HKM_PLAIN);
+    ck_assert_uint_eq(hkm_load(&STATS->huge_fallbacks), 3);
+    check_all();
+}
+END_TEST
+
+START_TEST(strangers_among_huge_pages)
+{
+    size_t unit = start_huge(HKM_HUGE_THP);
+    if (!unit || sizeof(void *) < 8)
+        return;
+    huge_run(128, unit);
+    for (size_t away = 0; away < 3 * unit; away += unit / 2 + 1) {
+        size_t used = hkm_load(&hkm_range.used);
+        char *at = (char *)hkm_range.base + (used + away) * HKM_SLOT_SIZE;
+        unit_stranger(at, HKM_SLOT_SIZE, PROT_READ | PROT_WRITE);
+        *at = 9;
+        while (hkm_load(&hkm_range.used) <= used + away + 1) {
+            struct hkm_slab *s = hkm_superslab_run(30, 1);
+            ck_assert_ptr_nonnull(s);
+            ck_assert_ptr_eq(s->range, &hkm_range);
+            soil(s, 30);
+        }
+        ck_assert_int_eq(*at, 9);
+        check_all();
+    }
+    for (size_t i = 0; i < hkm_load(&hkm_range.used); i++) /* and no huge page has a slot of a stranger's */
+        expect(hkm_slab_at(&hkm_range, i)->backing == HKM_PLAIN || hkm_tag_at(&hkm_range, i) != &hkm_tag_stranger);
+}
+END_TEST
+
+START_TEST(own_mappings)
+{
+    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB), 0); /* not asked for */
+    if (!start_huge(HKM_HUGE_THP))
+        return;
+    size_t huge = hkm_load(&hkm_os.huge);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(huge - 1), 0);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(huge), huge);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB), huge);
+    char *p = hkm_os_map(huge);
+    hkm_superslab_huge(p, huge);
+    hkm_os_unmap(p, huge);
+    hkm_superslab_huge(p, huge);
+    ck_assert_uint_ge(hkm_load(&STATS->huge_fallbacks), 1);
+    hkm_store(&hkm_os.thp, 0);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB), 0);
+    hkm_store(&hkm_os.thp, 1);
+    hkm_store(&hkm_option.disable_hugepages, 1);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB), 0);
+}
+END_TEST
+
 /* ---- strangers, and the end of memory ---------------------------------------------------------------------------- */
 
 START_TEST(strangers_are_stepped_over)
@@ -641,24 +895,44 @@ static void *take_and_give(void *arg)
     return arg;
 }
 
-START_TEST(threads_never_share_a_slot)
+static void share_among_threads(size_t taken)
 {
     pthread_t threads[4];
-    start();
-    ck_assert(hkm_superslab_grow(64));
     for (size_t i = 0; i < COUNT_OF(threads); i++)
         threads[i] = unit_start(take_and_give, (void *)(i + 1));
     for (size_t i = 0; i < COUNT_OF(threads); i++)
         unit_join(threads[i]);
     ck_assert_uint_eq(hkm_load(&wrong), 0);
-    ck_assert_uint_eq(hkm_load(&STATS->taken), 0);
+    ck_assert_uint_eq(hkm_load(&STATS->taken), taken);
     ck_assert_ptr_null(hkm_range.next);
     check_all();
+}
+
+START_TEST(threads_never_share_a_slot)
+{
+    start();
+    ck_assert(hkm_superslab_grow(64));
+    share_among_threads(0);
+}
+END_TEST
+
+/* Whole huge pages are purged among them. */
+START_TEST(threads_never_share_a_slot_of_a_huge_page)
+{
+    size_t unit = start_huge(HKM_HUGE_THP);
+    if (!unit)
+        return;
+    struct hkm_slab *s = huge_run(128, unit);
+    soil(s, 128);
+    hkm_superslab_give(s, 128);
+    share_among_threads(hkm_load(&STATS->taken));
+    ck_assert_uint_gt(hkm_load(&STATS->purges), 0);
 }
 END_TEST
 
 UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_fresh, given_twice, runs,
           runs_fill_the_first_gap, extension_is_all_or_nothing, extension_ends_with_the_range, purge_makes_fresh_slots,
           purge_spares_what_is_held, purge_of_locked_memory_is_refused, refusals_do_not_repeat, purge_pages,
-          giving_keeps_to_the_limit, a_swing_is_not_purged, strangers_are_stepped_over,
-          blocked_area_is_left, out_of_memory, threads_never_share_a_slot)
+          giving_keeps_to_the_limit, a_swing_is_not_purged, prefaulted_slots_are_dirty, huge_growth,
+          a_huge_page_is_purged_whole_or_not_at_all, held_slots_cost_no_calls, a_locked_huge_page_is_refused_once,
+          huge_fallbacks, strangers_among_huge_pages, own_mappings, strangers_are_stepped_over, blocked_area_is_left, out_of_memory, threads_never_share_a_slot, threads_never_share_a_slot_of_a_huge_page)
