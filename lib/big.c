@@ -242,6 +242,19 @@ static size_t mark(const void *p, bool to_idle, const void **site)
     return bytes;
 }
 
+size_t hkm_big_huge(void)
+{
+    size_t sum = 0;
+    if (!hkm_load(&some))
+        return 0;
+    lock_table();
+    for (size_t i = 0; table && i < table->places; i++)
+        if (start_of(i) && hkm_superslab_huge_unit(bytes_of(&table->at[i])))
+            sum += bytes_of(&table->at[i]);
+    hkm_unlock(&lock);
+    return sum;
+}
+
 size_t hkm_big_idle(const void *p, const void **site) { return mark(p, true, site); }
 void hkm_big_wake(const void *p, const void *site) { (void)mark(p, false, &site); }
 
@@ -273,13 +286,39 @@ bool hkm_big_was(const void *p)
     return kept || (was && !hkm_os_mapped(p));
 }
 
+/* Bytes of the mapping for a block; 0: there can be none. */
+static size_t bytes_for(size_t size)
+{
+    size_t huge = hkm_superslab_huge_unit(size), bytes = hkm_round_up(size ? size : 1, huge ? huge : hkm_os.page);
+    return bytes < size || bytes > PTRDIFF_MAX ? 0 : bytes;
+}
+
+/* Asks for huge pages, if a block of that size is to have them, and one of `before` was not. */
+static void want_huge(void *p, size_t bytes, size_t before)
+{
+    if (hkm_superslab_huge_unit(bytes) && !hkm_superslab_huge_unit(before))
+        hkm_superslab_huge(p, bytes);
+}
+
 void *hkm_big_alloc(size_t size, size_t alignment, const void *site)
 {
-    size_t bytes = hkm_round_up(size ? size : 1, hkm_os.page), extra = alignment > hkm_os.page ? alignment : 0, all;
-    if (bytes < size || __builtin_add_overflow(bytes, extra, &all) || all > PTRDIFF_MAX)
-        return NULL;
+    size_t bytes = bytes_for(size), huge = hkm_superslab_huge_unit(size), extra = 0, all;
+    char *p = NULL;
     hkm_superslab_expect();
-    char *p = hkm_os_map(all);
+    if (huge && alignment <= huge && bytes) { /* most kernels align a mapping of whole huge pages by themselves */
+        alignment = huge;
+        p = hkm_os_map(bytes);
+        if (p && (uintptr_t)p & (huge - 1)) {
+            hkm_os_unmap(p, bytes);
+            p = NULL;
+        }
+    }
+    if (!p && alignment > hkm_os.page)
+        extra = alignment;
+    if (!bytes || __builtin_add_overflow(bytes, extra, &all) || all > PTRDIFF_MAX)
+        return NULL;
+    if (!p)
+        p = hkm_os_map(all);
     if (!p)
         return NULL;
     if (extra) { /* cut off what lies before and behind the aligned part */
@@ -290,6 +329,7 @@ void *hkm_big_alloc(size_t size, size_t alignment, const void *site)
             hkm_os_unmap(start + bytes, (size_t)(p + all - (start + bytes)));
         p = start;
     }
+    want_huge(p, bytes, 0);
     if (!enter(p, bytes, site)) {
         hkm_os_unmap(p, bytes);
         return NULL;
@@ -311,8 +351,8 @@ void hkm_big_drop(void *p) { (void)unmap(p, true); }
 
 void *hkm_big_resize(void *p, size_t size)
 {
-    size_t bytes = hkm_round_up(size, hkm_os.page), old;
-    if (bytes < size || bytes > PTRDIFF_MAX)
+    size_t bytes = bytes_for(size), old;
+    if (!bytes)
         return NULL;
     old = hkm_big_size(p);
     if (bytes == old)
@@ -322,6 +362,8 @@ void *hkm_big_resize(void *p, size_t size)
     if (!leave(p, false, false))
         return NULL;
     void *q = hkm_os_resize(p, old, bytes, true);
+    if (q)
+        want_huge(q, bytes, old);
     /* There is room in the table: an entry has just left it, and if others took its place they made more. */
     if (!enter(q ? q : p, q ? bytes : old, HKM_SITE_RESIZED))
         hkm_os_panic("realloc(): out of memory for the table of big blocks");

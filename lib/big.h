@@ -24,6 +24,7 @@ void hkm_big_drop(void *p);             /* gives an idle block back */
 
 size_t hkm_big_bytes(void);  /* of all blocks, but the idle ones */
 size_t hkm_big_mapped(void); /* of all */
+size_t hkm_big_huge(void);   /* of all that are to have huge pages */
 size_t hkm_big_count(void);
 /* The big block that an address lies in, or NULL. */
 void *hkm_big_around(const void *p);

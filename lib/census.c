@@ -27,12 +27,11 @@ struct tally {
     uint64_t remote;  /* blocks in remote_bytes */
 };
 
+enum { NONE = ~0u };
+
 static uint64_t bytes_of(unsigned pages) { return (uint64_t)pages << hkm_os.page_bits; }
 
-/* Pages of a slot that were touched since it was fresh. */
-static uint16_t touched(const struct hkm_slab *s) { return (uint16_t)(hkm_pages_all() & ~hkm_peek(s->zero)); }
-
-static void count_run(struct tally *t, const struct hkm_range *r, size_t slot, size_t used)
+static void count_run(struct tally *t, struct hkm_range *r, size_t slot, size_t used)
 {
     struct hak_stats *sum = t->sum;
     struct hkm_slab *s = hkm_slab_at(r, slot);
@@ -50,29 +49,29 @@ static void count_run(struct tally *t, const struct hkm_range *r, size_t slot, s
     for (size_t i = 0; i < slots; i++) {
         size_t from = i << HKM_SLOT_SHIFT, end = bytes > from ? bytes - from : 0;
         uint16_t pages = end ? hkm_pages_of(0, end < HKM_SLOT_SIZE ? end : HKM_SLOT_SIZE) : 0;
-        sum->committed_bytes += bytes_of(hkm_popcount(pages | touched(hkm_slab_at(r, slot + i))));
+        sum->committed_bytes += bytes_of(hkm_popcount(pages | hkm_superslab_backed(r, slot + i)));
     }
 }
 
-static void count_slots(struct tally *t, const struct hkm_range *r)
+static void count_slots(struct tally *t, struct hkm_range *r)
 {
     struct hak_stats *sum = t->sum;
     size_t used = hkm_load_acq(&r->used);
-    bool inside = false;
+    unsigned inside = NONE; /* the mapping that goes on here: what its slots are backed by */
     for (size_t i = 0; i < used; i++) {
         const struct hkm_tag *tag = hkm_tag_at(r, i);
         if (tag->kind == HKM_KIND_STRANGER) {
-            inside = false;
+            inside = NONE;
             continue;
         }
-        sum->mappings += !inside;
-        inside = true;
+        sum->mappings += inside != hkm_slab_at(r, i)->backing;
+        inside = hkm_slab_at(r, i)->backing;
         switch (tag->kind) {
         case HKM_KIND_NURSERY:
             t->nursery++;
             /* fall through */
         case HKM_KIND_NONE:
-            sum->committed_bytes += bytes_of(hkm_popcount(touched(hkm_slab_at(r, i))));
+            sum->committed_bytes += bytes_of(hkm_popcount(hkm_superslab_backed(r, i)));
             break;
         case HKM_KIND_RUN:
             count_run(t, r, i, used);
@@ -129,6 +128,10 @@ void hkm_census(struct hak_stats *sum)
     sum->purged_bytes = hkm_load(&k->purged);
     sum->purges = hkm_load(&k->purges);
     sum->faults_avoided = hkm_load(&k->reused);
+    sum->huge_bytes = ((uint64_t)hkm_load(&k->huge) << HKM_SLOT_SHIFT) + hkm_big_huge();
+    sum->huge_fallbacks = hkm_load(&k->huge_fallbacks);
+    sum->prefaulted_bytes = hkm_load(&k->prefaulted);
+    sum->prefault_fallbacks = hkm_load(&k->prefault_fallbacks);
     sum->heaps = hkm_thread_heaps();
     sum->heaps_parked = hkm_thread_parked();
 }

@@ -265,7 +265,8 @@ static uint16_t free_among(const struct hkm_slab *s, uint16_t pages)
 
 size_t hkm_slab_committed(const struct hkm_slab *s)
 {
-    uint16_t clean = s->size < hkm_os.page ? s->zero : free_among(s, s->zero);
+    uint16_t zero = s->backing == HKM_PLAIN ? s->zero & (uint16_t)~s->backed : 0;
+    uint16_t clean = s->size < hkm_os.page ? zero : free_among(s, zero);
     return (size_t)hkm_popcount(hkm_pages_all() & (uint16_t)~clean) << hkm_os.page_bits;
 }
 

@@ -764,6 +764,15 @@ void hkm_superslab_prefault(struct hkm_slab *s, size_t bytes)
         hkm_add(&hkm_superslab_stats.prefault_fallbacks, 1);
 }
 
+uint16_t hkm_superslab_backed(struct hkm_range *r, size_t slot)
+{
+    const struct hkm_slab *s = hkm_slab_at(r, slot);
+    if (s->backing == HKM_PLAIN)
+        return (uint16_t)((~hkm_peek(s->zero) | hkm_peek(s->backed)) & hkm_pages_all());
+    size_t mates = page_mates(slot), fresh = hkm_load(&hkm_map_at(r, slot / BITS)->fresh);
+    return (fresh & mates) == mates ? 0 : hkm_pages_all();
+}
+
 size_t hkm_superslab_huge_unit(size_t bytes)
 {
     size_t huge = hkm_load_acq(&hkm_os.huge);

@@ -51,6 +51,9 @@ void hkm_superslab_purge_piece(void); /* does a part of it */
 /* Bytes of slots that are taken, and of those that are free and dirty. */
 size_t hkm_superslab_taken(void);
 size_t hkm_superslab_dirty(void);
+/* The pages of a slot that may have memory behind them; of a huge page all or none. */
+uint16_t hkm_superslab_backed(struct hkm_range *r, size_t slot);
+
 /* Bit mask of all pages of a slot, of `pages` pages from `first`, and of those that bytes [from, to) lie on. */
 uint16_t hkm_pages_all(void);
 uint16_t hkm_pages(unsigned first, unsigned pages);

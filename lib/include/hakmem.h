@@ -119,6 +119,10 @@ struct hak_stats {
                                  lie in were taken again */
     uint64_t bigcache_bytes;  /* in blocks of 1 MiB and more that were freed and are kept as they are */
     uint64_t bigcache_hits;   /* * blocks that were handed out from there */
+    uint64_t huge_bytes;      /* mapped where the kernel was asked for huge pages, or gave them from its pool */
+    uint64_t huge_fallbacks;  /* * times that they were wanted and not to be had */
+    uint64_t prefaulted_bytes; /* * faulted in before they were used */
+    uint64_t prefault_fallbacks; /* * times that the kernel would not */
 };
 
 /* Fills *stats, of which the caller knows the first `size` bytes (pass sizeof *stats; fields that a newer library

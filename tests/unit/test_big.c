@@ -38,6 +38,41 @@ START_TEST(many_sizes)
 }
 END_TEST
 
+/* With huge pages a block is made of whole ones, aligned, and stays so when it grows. */
+START_TEST(huge_pages)
+{
+    hkm_os_huge_init();
+    size_t huge = hkm_load(&hkm_os.huge);
+    hkm_store(&hkm_os.thp, 1);
+    hkm_store(&hkm_option.hugepages, 1);
+    if (huge > 64 * MIB)
+        return;
+    for (size_t size = huge - 1; size <= 4 * huge; size += huge / 2 + 1) {
+        size_t unit = size < huge ? hkm_os.page : huge;
+        char *p = hkm_big_alloc(size, 16, NULL);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_eq((uintptr_t)p % unit, 0);
+        ck_assert_uint_eq(hkm_big_size(p), hkm_round_up(size, unit));
+        ck_assert_uint_eq(hkm_big_huge(), hkm_big_size(p) < huge ? 0 : hkm_big_size(p));
+        memset(p, 7, size);
+        p = hkm_big_resize(p, 3 * size + huge);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_uint_eq(hkm_big_size(p), hkm_round_up(3 * size + huge, huge));
+        ck_assert_uint_eq(hkm_big_huge(), hkm_big_size(p));
+        ck_assert(all_bytes(p, size, 7) && all_zero(p + hkm_round_up(size, unit), 2 * size));
+        p = hkm_big_resize(p, hkm_os.page);
+        ck_assert_uint_eq(hkm_big_size(p), hkm_os.page);
+        ck_assert_uint_eq(hkm_big_huge(), 0);
+        ck_assert(hkm_big_free(p));
+        p = hkm_big_alloc(size, 4 * huge, NULL);
+        ck_assert_uint_eq((uintptr_t)p % (4 * huge), 0);
+        ck_assert(hkm_big_free(p));
+    }
+    ck_assert_ptr_null(hkm_big_alloc(SIZE_MAX, 16, NULL));
+    ck_assert_ptr_null(hkm_big_alloc(PTRDIFF_MAX, 16, NULL));
+}
+END_TEST
+
 START_TEST(unknown_pointers)
 {
     int here;
@@ -395,5 +430,5 @@ START_TEST(fork_in_the_middle)
 }
 END_TEST
 
-UNIT_MAIN("big", CK_FORK, many_sizes, unknown_pointers, around, alignments, table, resize_moves_the_contents,
+UNIT_MAIN("big", CK_FORK, many_sizes, huge_pages, unknown_pointers, around, alignments, table, resize_moves_the_contents,
           idle_memory_goes_first, work_of_threads, out_of_memory, freed_before, fork_in_the_middle)

@@ -586,7 +586,9 @@ START_TEST(a_huge_page_is_purged_whole_or_not_at_all)
     hkm_superslab_give(last, 1);
     ck_assert_int_eq(state(last->range, slot_of(last)), 'f');
     ck_assert_uint_eq(held_slots(), dirty - (unit - 1));
+    ck_assert_uint_eq(hkm_superslab_backed(s->range, slot_of(last)), hkm_pages_all()); /* its page has memory */
     ck_assert_uint_eq(hkm_superslab_purge(0), unit * HKM_SLOT_SIZE);
+    ck_assert_uint_eq(hkm_superslab_backed(s->range, slot_of(last)), 0);
     ck_assert_uint_eq(hkm_load(&STATS->purges), 1);
     check_all();
     ck_assert(all_zero(hkm_slab_after(s, unit)->start, unit * HKM_SLOT_SIZE));
@@ -935,4 +937,5 @@ UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_f
           purge_spares_what_is_held, purge_of_locked_memory_is_refused, refusals_do_not_repeat, purge_pages,
           giving_keeps_to_the_limit, a_swing_is_not_purged, prefaulted_slots_are_dirty, huge_growth,
           a_huge_page_is_purged_whole_or_not_at_all, held_slots_cost_no_calls, a_locked_huge_page_is_refused_once,
-          huge_fallbacks, strangers_among_huge_pages, own_mappings, strangers_are_stepped_over, blocked_area_is_left, out_of_memory, threads_never_share_a_slot, threads_never_share_a_slot_of_a_huge_page)
+          huge_fallbacks, strangers_among_huge_pages, own_mappings, strangers_are_stepped_over, blocked_area_is_left,
+          out_of_memory, threads_never_share_a_slot, threads_never_share_a_slot_of_a_huge_page)
