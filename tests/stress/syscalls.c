@@ -269,12 +269,15 @@ static const struct part {
     void (*run)(bool trap);
     int signal;
     const char *words; /* on standard error */
+    bool huge; /* with huge pages, for which the kernel is asked at the start */
 } parts[] = {
-    { "one", "all of HAKMEM in one thread", part_one, 0, NULL },
-    { "threads", "threads that begin and end", part_threads, 0, NULL },
-    { "child", "the child of a fork beside other threads", part_child, 0, NULL },
-    { "report", "a report and abort", part_report, SIGABRT, "hakmem: free(): interior pointer: 0x" },
-    { "statistics", "HAKMEM_STATS at the end", part_statistics, 0, "hakmem: statistics of process " },
+    { "one", "all of HAKMEM in one thread", part_one, 0, NULL, false },
+    { "one", "the same in huge pages", part_one, 0, NULL, true },
+    { "threads", "threads that begin and end", part_threads, 0, NULL, false },
+    { "threads", "the same in huge pages", part_threads, 0, NULL, true },
+    { "child", "the child of a fork beside other threads", part_child, 0, NULL, false },
+    { "report", "a report and abort", part_report, SIGABRT, "hakmem: free(): interior pointer: 0x", false },
+    { "statistics", "HAKMEM_STATS at the end", part_statistics, 0, "hakmem: statistics of process ", false },
 };
 
 static char own[4096];
@@ -295,6 +298,8 @@ static int run(const struct part *part, bool trap)
         close(ends[0]), close(ends[1]);
         if (part->run == part_statistics)
             setenv("HAKMEM_STATS", "1", 1);
+        if (part->huge)
+            setenv("HAKMEM_HUGEPAGES", "hugetlb", 1); /* the pool, and then transparent ones */
         execl(own, own, part->name, trap ? "trap" : (char *)NULL, (char *)NULL);
         _exit(127);
     }

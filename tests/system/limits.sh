@@ -62,6 +62,20 @@ elif ok "the program is built" built; then
     done
 fi
 
+# ---- the pool of huge pages -----------------------------------------------------------------------------------------------
+pool=/proc/sys/vm/nr_hugepages
+if ! set_to $pool 48; then
+    skip "pages of the pool" "$pool cannot be written"
+elif [ "$(cat $pool)" -lt 8 ]; then
+    put_back
+    skip "pages of the pool" "the kernel finds no huge pages"
+else
+    "$program" >"$scratch/tap"
+    put_back
+    served() { cat "$scratch/tap"; ! grep '^not ok' "$scratch/tap" && grep '^ok.*pages of the pool are used' "$scratch/tap"; }
+    ok "pages of the pool are used, and then others" served
+fi
+
 # ---- strict overcommit ----------------------------------------------------------------------------------------------------
 # The limit is set well above what is committed now, and most of that is reserved for root (admin_reserve_kbytes), so that
 # it is this test alone, run by another user, that gets to the end.
