@@ -13,6 +13,9 @@ rows=(
     "superslab-64K: --with-superslab-size=64K"
     "superslab-512K: --with-superslab-size=512K"
     "superslab-2M: --with-superslab-size=2M"
+    "thp: --enable-hugepages=thp"
+    "hugetlb: --enable-hugepages=hugetlb"
+    "no-prefault: --disable-prefault"
     "stats: --enable-stats"
     "debug: --enable-debug"
     "hardened: --enable-hardened"
@@ -28,6 +31,8 @@ rows=(
 refused=(
     "superslab-size 1M: --with-superslab-size=1M: takes 64K, 512K or 2M"
     "stats=maybe: --enable-stats=maybe: takes yes or no"
+    "hugepages=1G: --enable-hugepages=1G: takes no, thp or hugetlb"
+    "prefault=2: --enable-prefault=2: takes yes or no"
     "no libatomic_ops: ATOMIC_OPS: libatomic-ops-dev .*libatomic_ops-devel"
     "no Check: CHECK: install check .*check-devel"
 )
