@@ -41,12 +41,19 @@ int main(void)
     }
     ok(small == 0 && worst <= 12.5, "1025..32768 bytes: %.2f %% waste at the worst (%zu bytes), at most 12.5 %%", worst, at);
 
-    size_t rough = 0;
+    size_t rough = 0, big_unit = page;
+    long huge = 0;
+    FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "re");
+    if (hak_option_get("HUGEPAGES", &huge) == 0 && huge && f && fscanf(f, "%zu", &big_unit) != 1) /* big blocks have them */
+        big_unit = page;
+    if (f)
+        fclose(f);
     at = 0;
     for (size_t n = 32769; n < 200 * MIB; n += n / 61 + 1) {
         size_t size = usable(n);
         small += size < n;
-        if (size > (n + page - 1) / page * page) {
+        size_t unit = n < 32 * MIB ? page : big_unit;
+        if (size > (n + unit - 1) / unit * unit) {
             rough++;
             at = n;
         }
