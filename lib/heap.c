@@ -744,7 +744,7 @@ void hkm_heap_tend(struct hkm_heap *h)
     bool idle = events == hkm_load(&h->seen_events);
     hkm_store(&h->seen_events, events);
     hkm_store(&h->seen_free, hkm_load(&h->free));
-    if (!idle || (!hkm_load(&h->inbox) && !hkm_peek(h->nspare)) || !hkm_heap_try(h))
+    if (!idle || !hkm_heap_try(h))
         return;
     drain(h);
     release_spares(h);

@@ -61,7 +61,7 @@ static void child(struct block *b, uint64_t seed)
         drop(&b[i]);
     for (size_t i = 0; i < SLOTS / 2; i++)
         b[i] = make(&seed);
-    malloc_trim(0);
+    hak_purge();
     for (size_t i = 0; i < SLOTS / 2; i++)
         drop(&b[i]);
     _exit(spoilt || dirty || missing ? 1 : 0);
