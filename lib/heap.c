@@ -619,15 +619,14 @@ static void flush_bin(struct hkm_heap *h, struct hkm_bin *b, unsigned keep)
     changed(b);
 }
 
-/* Makes a bin smaller, of a heap that shrinks.  Owner, lock. */
+/* Makes a bin smaller, of a heap that shrinks; at once: as small as may be, and but for its newest block empty.  Owner, lock. */
 static void retreat(struct hkm_heap *h, struct hkm_bin *b, bool at_once)
 {
-    unsigned cap = hkm_policy_cache_retreat(b->cap, hkm_class[b->tag.cls].size, at_once);
-    if (cap >= b->cap)
-        return;
-    if (b->cap - b->room > (cap + 3) / 4)
-        flush_bin(h, b, (cap + 3) / 4);
-    shrink(h, b->tag.cls, cap);
+    unsigned cap = hkm_policy_cache_retreat(b->cap, hkm_class[b->tag.cls].size, at_once), keep = at_once ? 1 : (cap + 3) / 4;
+    if ((at_once || cap < b->cap) && b->cap - b->room > keep)
+        flush_bin(h, b, keep);
+    if (cap < b->cap)
+        shrink(h, b->tag.cls, cap);
 }
 
 void hkm_heap_full(struct hkm_bin *b)

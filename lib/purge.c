@@ -179,7 +179,7 @@ static void check(size_t now)
         return;
     look.range = &hkm_range;
     look.slot = look.young = look.given = 0;
-    hkm_store(&mode, want);
+    hkm_store_rel(&mode, want); /* last: a fork's child believes it */
 }
 
 void hkm_purge_slow(const struct hkm_heap *h)
@@ -197,6 +197,8 @@ void hkm_purge_slow(const struct hkm_heap *h)
         hkm_store(&checked, now);
         check(now);
     }
+    if (hkm_policy_dirty_limit(0) == SIZE_MAX)
+        hkm_store(&mode, HKM_LOOK_NOT); /* switched off in the meantime */
     if (hkm_superslab_purging())
         hkm_superslab_purge_piece();
     if (hkm_load(&mode) != HKM_LOOK_NOT)

@@ -209,7 +209,9 @@ bool hkm_superslab_purging(void) { return hkm_load(&aim) != 0; }
 void hkm_superslab_purge_piece(void)
 {
     size_t keep = hkm_load(&aim) - 1;
-    if (keep + 1 && (!purge(keep, HKM_POLICY_PIECE) || !too_dirty(keep)))
+    if (hkm_policy_dirty_limit(0) == SIZE_MAX)
+        hkm_store(&aim, 0); /* switched off in the meantime */
+    else if (keep + 1 && (!purge(keep, HKM_POLICY_PIECE) || !too_dirty(keep)))
         hkm_store(&aim, 0);
 }
 

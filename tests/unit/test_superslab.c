@@ -730,6 +730,28 @@ START_TEST(own_mappings)
 }
 END_TEST
 
+/* What was given back at once, and taken again at once, is not given back so again. */
+START_TEST(a_swing_is_found_out)
+{
+    start();
+    hkm_store(&hkm_option.disable_purge, 0);
+    hkm_store(&hkm_option.purge_ms, 10000);
+    hkm_store(&hkm_option.dirty_kb, 10 * HKM_SLOT_SIZE / KIB);
+    hkm_store(&hkm_option.dirty_percent, 0);
+    ck_assert(hkm_superslab_grow(300));
+    give_dirty(hkm_superslab_run(200, 1), 200); /* more than eight times as much as may be */
+    size_t purges = hkm_load(&STATS->purges);
+    ck_assert_uint_gt(purges, 0);
+    for (int swing = 0; swing < 5; swing++)
+        give_dirty(hkm_superslab_run(200, 1), 200);
+    ck_assert_uint_eq(hkm_load(&STATS->purges), purges);
+    check_all();
+    hkm_store(&hkm_option.purge_ms, 0); /* nothing is kept for swings */
+    give_dirty(hkm_superslab_run(200, 1), 200);
+    ck_assert_uint_le(hkm_load(&STATS->dirty), 10);
+}
+END_TEST
+
 /* ---- strangers, and the end of memory ---------------------------------------------------------------------------- */
 
 START_TEST(strangers_are_stepped_over)
@@ -935,7 +957,7 @@ END_TEST
 UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_fresh, given_twice, runs,
           runs_fill_the_first_gap, extension_is_all_or_nothing, extension_ends_with_the_range, purge_makes_fresh_slots,
           purge_spares_what_is_held, purge_of_locked_memory_is_refused, refusals_do_not_repeat, purge_pages,
-          giving_keeps_to_the_limit, a_swing_is_not_purged, prefaulted_slots_are_dirty, huge_growth,
+          giving_keeps_to_the_limit, a_swing_is_not_purged, a_swing_is_found_out, prefaulted_slots_are_dirty, huge_growth,
           a_huge_page_is_purged_whole_or_not_at_all, held_slots_cost_no_calls, a_locked_huge_page_is_refused_once,
           huge_fallbacks, strangers_among_huge_pages, own_mappings, strangers_are_stepped_over, blocked_area_is_left,
           out_of_memory, threads_never_share_a_slot, threads_never_share_a_slot_of_a_huge_page)
