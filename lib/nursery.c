@@ -3,7 +3,7 @@
  *
  * nursery.c: see nursery.h.
  *
- * Two bitmaps over the granules of two neighbouring slots: `used`, and `start` of each block.  A block ends where a granule is unused or
+ * Two bitmaps over the granules of some neighbouring slots: `used`, and `start` of each block.  A block ends where a granule is unused or
  * starts another block.  Every change keeps a fork's child safe: used bits are set before the start bit, and cleared after
  * it, so a lock left behind costs at most one block's granules.
  */
@@ -13,14 +13,19 @@
 #include "policy.h"
 #include "superslab.h"
 
-enum { SLOTS = 2, GRANULE = 16, IN_SLOT = HKM_SLOT_SIZE / GRANULE, GRANULES = SLOTS * IN_SLOT, BITS = 8 * sizeof(size_t), WORDS = GRANULES / BITS };
+enum { SLOTS = 4, GRANULE = 16, IN_SLOT = HKM_SLOT_SIZE / GRANULE, GRANULES = SLOTS * IN_SLOT,
+       BITS = 8 * sizeof(size_t), WORDS = GRANULES / BITS, WIDE = HKM_POLICY_NURSERY_LARGE / GRANULE };
 
 static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_NURSERY);
 static struct hkm_slab *slot; /* the first one; under lock, like all below; NULL until first used */
 static bool closed;           /* no memory for it, once and for all */
 static unsigned low;          /* no granule below it is free */
+static unsigned wide;         /* no hole of WIDE granules begins below it */
 static unsigned top;          /* no granule from here on was ever used */
-static uint8_t taken[HKM_CLASSES]; /* blocks so far; UINT8_MAX: there is no room for more */
+static struct {
+    uint16_t taken; /* blocks so far; UINT16_MAX: there is no room for more */
+    uint16_t live;  /* and now; a block that is resized changes its class */
+} count[HKM_CLASSES];
 static size_t used[WORDS], start[WORDS];
 
 static bool get(const size_t *map, unsigned g) { return map[g / BITS] >> g % BITS & 1; }
@@ -89,20 +94,30 @@ static bool open_slot(void)
     return !closed;
 }
 
-/* Room for n granules: the lowest hole, if it is large enough, else behind all others; only then a search. */
+/* g is free from now on, and may have made a narrow hole below it a wide one. */
+static void opened(unsigned g)
+{
+    unsigned begin = g < WIDE ? 0 : g - WIDE + 1;
+    low = g < low ? g : low;
+    wide = begin < wide ? begin : wide;
+}
+
+/* Room for n granules.  A wide block takes the first hole that is large enough, so that the pages of others before it are
+ * used again.  The narrow ones are many: the lowest hole, or else room behind all blocks, and only then a search. */
 static unsigned find(unsigned n)
 {
-    if (low < top)
-        low = seek(low, false);
-    unsigned g = low;
-    if (g < top && seek(g, true) - g >= n)
-        return g;
-    if (top + n <= GRANULES)
-        return top;
+    bool narrow = n < WIDE, first = true;
+    unsigned *from = narrow ? &low : &wide, g = *from < top ? seek(*from, false) : top;
     while (g < GRANULES) {
-        unsigned stop = seek(g, true);
+        unsigned stop = g < top ? seek(g, true) : GRANULES;
+        if (first && (narrow || stop - g >= WIDE)) {
+            *from = g; /* the next search begins here */
+            first = false;
+        }
         if (stop - g >= n)
             return g;
+        if (narrow && top + n <= GRANULES)
+            return top;
         g = seek(stop, false);
     }
     return GRANULES;
@@ -112,7 +127,8 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
 {
     void *p = NULL;
     unsigned n = size ? (unsigned)((size + GRANULE - 1) / GRANULE) : 1;
-    if (!hkm_policy_nursery(hkm_class[cls].size, taken[cls])) /* a look without the lock: it only ever grows */
+    /* A look without the lock, which most calls need not take: it is good enough for a limit. */
+    if (!hkm_policy_nursery(hkm_class[cls].size, hkm_peek(count[cls].taken), hkm_peek(count[cls].live)))
         return NULL;
     hkm_lock(&lock);
     if (slot || open_slot()) {
@@ -123,15 +139,18 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
             if (g + n > top)
                 top = g + n;
             soil(g, g + n);
-            taken[cls] += taken[cls] < UINT8_MAX;
+            count[cls].taken += count[cls].taken < UINT16_MAX;
+            count[cls].live++;
             p = slot->start + (size_t)g * GRANULE;
         } else {
-            taken[cls] = UINT8_MAX;
+            count[cls].taken = UINT16_MAX;
         }
     }
     hkm_unlock(&lock);
     return p;
 }
+
+static unsigned class_of(unsigned g, unsigned end) { return hkm_class_of((size_t)(end - g) * GRANULE); }
 
 static unsigned granule(const void *p) { return (unsigned)((size_t)((const char *)p - slot->start) / GRANULE); }
 
@@ -160,8 +179,8 @@ enum hkm_nursery_state hkm_nursery_free(void *p)
         unsigned g = granule(p), end = end_of(g);
         start[g / BITS] &= ~((size_t)1 << g % BITS);
         set(used, g, end, false);
-        if (g < low)
-            low = g;
+        opened(g);
+        count[class_of(g, end)].live--;
     }
     hkm_unlock(&lock);
     return was;
@@ -173,6 +192,10 @@ bool hkm_nursery_resize(void *p, size_t size)
     hkm_lock(&lock);
     unsigned g = granule(p), end = end_of(g);
     bool ok = size <= HKM_NURSERY_MAX && g + n <= GRANULES && (g + n <= end || seek(end, true) >= g + n);
+    if (ok) {
+        count[class_of(g, end)].live--;
+        count[class_of(g, g + n)].live++;
+    }
     if (ok && g + n > end) {
         set(used, end, g + n, true);
         soil(end, g + n);
@@ -181,8 +204,7 @@ bool hkm_nursery_resize(void *p, size_t size)
     }
     if (ok && g + n < end) {
         set(used, g + n, end, false);
-        if (g + n < low)
-            low = g + n;
+        opened(g + n);
     }
     hkm_unlock(&lock);
     return ok;

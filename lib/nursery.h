@@ -4,7 +4,7 @@
  * nursery.h: the first few small blocks of a process, of all sizes, side by side.
  *
  * A slab serves one class, so the first block of every class touches a page of its own.  Most processes are small: they
- * allocate a handful of blocks of a dozen classes and end.  For them the first blocks of each class come from two slots that
+ * allocate a handful of blocks of a dozen classes and end.  For them the first blocks of each class come from four slots that
  * are cut in granules of 16 bytes.  A class that goes on allocating gets a slab.  Only the first heap uses it.
  *
  * Thread-safe.  Slower than a cache, and used a bounded number of times.

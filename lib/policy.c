@@ -107,21 +107,20 @@ unsigned hkm_policy_cache_growth(unsigned cap, unsigned most)
 
 unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once)
 {
-    unsigned least = size > HKM_TINY_MAX ? 3 : (unsigned)(16384 / size), half = cap / 2;
-    if (least < 24)
-        least = size > HKM_TINY_MAX ? 3 : 24;
+    unsigned least = size > HKM_TINY_MAX ? 3 : size > 16384 / 24 ? 24 : (unsigned)(16384 / size), half = cap / 2;
     if (least < half && !at_once)
         least = half;
     return least < cap ? least : cap;
 }
 
-bool hkm_policy_nursery(size_t size, unsigned taken)
+bool hkm_policy_nursery(size_t size, unsigned taken, unsigned live)
 {
     if (hkm_load(&hkm_option.disable_nursery))
         return false;
-    /* A class that has used more than three pages is worth pages of its own, and so is one with many blocks: a slab's are
-     * cheaper to take and to free. */
-    return taken < 1 || (taken < 16 && (taken + 1) * size <= 12288);
+    /* A class that uses more than six pages at a time is worth pages of its own.  So is one with many blocks: a slab's are
+     * cheaper to take and to free, so what comes again and again must end up in one. */
+    unsigned n = size < HKM_POLICY_NURSERY_LARGE ? taken : live;
+    return taken < 32 && (n < 1 || (n < 16 && (n + 1) * size <= 24576));
 }
 
 /* A class gets one more slab when all that it has are full: so an eighth of those, in each class, is never more than an eighth

@@ -67,8 +67,10 @@ static inline unsigned hkm_policy_flush(unsigned cap) { return cap < 4 ? cap - 1
 enum { HKM_POLICY_SHRINKING = 1 << 20 };
 unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once);
 
-/* The nursery serves one more block of that size, after `taken` ones; false: the class is to have a slab. */
-bool hkm_policy_nursery(size_t size, unsigned taken);
+/* The nursery serves one more block of that size, after `taken` ones of which `live` are in use; false: the class is to have
+ * a slab.  From that many bytes on, only those in use count. */
+enum { HKM_POLICY_NURSERY_LARGE = 512 };
+bool hkm_policy_nursery(size_t size, unsigned taken, unsigned live);
 
 /* Bytes to fault in of a fresh slot that becomes a slab, when `full` slabs of its class are in use by that heap. */
 size_t hkm_policy_prefault(size_t mapped, size_t full);

@@ -160,7 +160,7 @@ START_TEST(each_layer)
     struct hak_stats s = relations_hold();
     ck_assert_uint_eq(s.live_bytes, 112);
     ck_assert_uint_eq(s.live_blocks, 1);
-    ck_assert_uint_eq(s.nursery_bytes, 2 * HKM_SLOT_SIZE - 112);
+    ck_assert_uint_eq(s.nursery_bytes, 4 * HKM_SLOT_SIZE - 112);
     ck_assert_uint_eq(s.committed_bytes, hkm_os.page);
     hkm_free_fast(p);
     hkm_option_set("DISABLE_PREFAULT", 1);

@@ -9,6 +9,8 @@
 #include "superslab.h"
 #include "unit.h"
 
+enum { SLOTS = 4 };
+
 static void *take(size_t size) { return hkm_nursery_alloc(size, hkm_class_of(size)); }
 
 static size_t usable(const void *p)
@@ -48,10 +50,61 @@ START_TEST(every_class_has_its_share)
         unsigned n = 0;
         while (hkm_nursery_alloc(size, c))
             n++;
-        ck_assert_msg(n > 0 && hkm_policy_nursery(size, n - 1), "size %zu: %u blocks", size, n);
+        ck_assert_msg(n > 0 && hkm_policy_nursery(size, n - 1, n - 1) && !hkm_policy_nursery(size, n, n),
+                      "size %zu: %u blocks", size, n);
     }
-    ck_assert_uint_le(hkm_nursery_live(), 2 * HKM_SLOT_SIZE);
-    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.taken), 2); /* never more than its two slots */
+    ck_assert_uint_le(hkm_nursery_live(), SLOTS * HKM_SLOT_SIZE);
+    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.taken), SLOTS); /* never more than those */
+}
+END_TEST
+
+/* Blocks that come and go use the same pages, but not for ever: a slab's are cheaper. */
+START_TEST(large_blocks_come_again)
+{
+    hkm_os_init();
+    enum { SIZE = 3000 };
+    char *small = take(16), *p = take(SIZE), *behind = take(16), *q;
+    unsigned n = 1;
+    ck_assert(small && behind == p + hkm_round_up(SIZE, 16));
+    for (; p; n++) {
+        ck_assert_int_eq(hkm_nursery_free(p), HKM_NURSERY_BLOCK);
+        q = take(SIZE);
+        ck_assert(!q || q == p);
+        p = q;
+        ck_assert_uint_le(n, 255);
+    }
+    ck_assert_uint_gt(n, 20);
+    ck_assert_ptr_nonnull(take(2 * SIZE)); /* another class still has its share */
+}
+END_TEST
+
+/* The first hole that a wide block fits in, wherever the search before it has ended. */
+START_TEST(wide_blocks_fill_holes)
+{
+    hkm_os_init();
+    char *p[6];
+    for (size_t i = 0; i < COUNT_OF(p); i++)
+        ck_assert_ptr_nonnull(p[i] = take(1000 + 200 * i));
+    ck_assert_int_eq(hkm_nursery_free(p[4]), HKM_NURSERY_BLOCK);
+    ck_assert_ptr_eq(take(1700), p[4]);
+    ck_assert_int_eq(hkm_nursery_free(p[2]), HKM_NURSERY_BLOCK);
+    ck_assert_int_eq(hkm_nursery_free(p[1]), HKM_NURSERY_BLOCK);
+    ck_assert_ptr_eq(take(2500), p[1]);
+    ck_assert(hkm_nursery_resize(p[3], 1000));
+    ck_assert_ptr_eq(take(512), p[3] + 1008);
+}
+END_TEST
+
+/* The classes of blocks are counted as they are now: what one has, another may have. */
+START_TEST(resized_blocks_count)
+{
+    hkm_os_init();
+    for (int i = 0; i < 4; i++) {
+        char *p = take(16384);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_ptr_null(take(16384)); /* one at a time */
+        ck_assert(hkm_nursery_resize(p, 1024 + 512 * (size_t)i));
+    }
 }
 END_TEST
 
@@ -110,8 +163,8 @@ START_TEST(resize_in_place)
 }
 END_TEST
 
-/* Blocks may lie across the border of the two slots; both know what is zero no more, and give pages back. */
-START_TEST(two_slots)
+/* Blocks may lie across the border of two slots; both know what is zero no more, and give pages back. */
+START_TEST(across_slots)
 {
     hkm_os_init();
     enum { COUNT = 4, SMALLEST = 24000, STEP = 2000, SUM = COUNT * SMALLEST + 6 * STEP };
@@ -262,5 +315,6 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
-UNIT_MAIN("nursery", CK_FORK, blocks_are_side_by_side, every_class_has_its_share, option_turns_it_off,
-          wrong_frees_are_told_apart, resize_in_place, two_slots, random_work, purge, work_of_threads, out_of_memory)
+UNIT_MAIN("nursery", CK_FORK, blocks_are_side_by_side, every_class_has_its_share, large_blocks_come_again,
+          wide_blocks_fill_holes, resized_blocks_count, option_turns_it_off,
+          wrong_frees_are_told_apart, resize_in_place, across_slots, random_work, purge, work_of_threads, out_of_memory)

@@ -124,14 +124,18 @@ START_TEST(nursery)
 {
     unsigned last = 254;
     for (unsigned c = 0; c < HKM_CLASSES; c++) {
-        unsigned n = 0;
-        while (n < 255 && hkm_policy_nursery(hkm_class[c].size, n))
+        size_t size = hkm_class[c].size;
+        unsigned n = 0, total = 0;
+        while (n < 255 && hkm_policy_nursery(size, n, n)) /* all are kept */
             n++;
-        ck_assert(n >= 1 && n <= last && !hkm_policy_nursery(hkm_class[c].size, 255));
+        ck_assert(n >= 1 && n <= last && !hkm_policy_nursery(size, 255, 255));
         last = n;
+        while (total < 255 && hkm_policy_nursery(size, total, 0)) /* each is freed at once */
+            total++;
+        ck_assert(size < HKM_POLICY_NURSERY_LARGE ? total == n : total > n && total < 255);
     }
     hkm_store(&hkm_option.disable_nursery, 1);
-    ck_assert(!hkm_policy_nursery(16, 0));
+    ck_assert(!hkm_policy_nursery(16, 0, 0));
 }
 END_TEST
 
