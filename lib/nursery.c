@@ -61,16 +61,24 @@ HKM_INLINE void set(size_t *map, unsigned from, unsigned to, bool on)
     }
 }
 
-/* First granule at or after g that is used (or unused). */
-static unsigned seek(unsigned g, bool want_used)
+/* First granule from g on that is used, or GRANULES when none below `end` is. */
+static unsigned seek_used(unsigned g, unsigned end)
 {
-    while (g < GRANULES) {
-        size_t w = (want_used ? used[g / BITS] : ~used[g / BITS]) >> g % BITS;
+    for (end = end < top ? end : top; g < end; g = (g / BITS + 1) * BITS) {
+        size_t w = used[g / BITS] >> g % BITS;
         if (w)
             return g + hkm_low_bit(w);
-        g = (g / BITS + 1) * BITS;
     }
     return GRANULES;
+}
+static unsigned seek_unused(unsigned g)
+{
+    for (; g < top; g = (g / BITS + 1) * BITS) {
+        size_t w = ~used[g / BITS] >> g % BITS;
+        if (w)
+            return g + hkm_low_bit(w);
+    }
+    return g < GRANULES ? g : GRANULES;
 }
 
 static unsigned end_of(unsigned g)
@@ -107,9 +115,9 @@ static void opened(unsigned g)
 static unsigned find(unsigned n)
 {
     bool narrow = n < WIDE, first = true;
-    unsigned *from = narrow ? &low : &wide, g = *from < top ? seek(*from, false) : top;
+    unsigned *from = narrow ? &low : &wide, g = seek_unused(*from);
     while (g < GRANULES) {
-        unsigned stop = g < top ? seek(g, true) : GRANULES;
+        unsigned stop = seek_used(g, g + n);
         if (first && (narrow || stop - g >= WIDE)) {
             *from = g; /* the next search begins here */
             first = false;
@@ -118,7 +126,7 @@ static unsigned find(unsigned n)
             return g;
         if (narrow && top + n <= GRANULES)
             return top;
-        g = seek(stop, false);
+        g = seek_unused(stop);
     }
     return GRANULES;
 }
@@ -191,7 +199,7 @@ bool hkm_nursery_resize(void *p, size_t size)
     unsigned n = (unsigned)((size + GRANULE - 1) / GRANULE);
     hkm_lock(&lock);
     unsigned g = granule(p), end = end_of(g);
-    bool ok = size <= HKM_NURSERY_MAX && g + n <= GRANULES && (g + n <= end || seek(end, true) >= g + n);
+    bool ok = size <= HKM_NURSERY_MAX && g + n <= GRANULES && (g + n <= end || seek_used(end, g + n) >= g + n);
     if (ok) {
         count[class_of(g, end)].live--;
         count[class_of(g, g + n)].live++;
@@ -231,7 +239,7 @@ size_t hkm_nursery_purge(void)
         struct hkm_slab *s = slot_of(first);
         for (unsigned p = 0; p <= pages; p++) {
             unsigned from = first + (unsigned)(p * page / GRANULE), to = from + (unsigned)(page / GRANULE);
-            if (p < pages && !(s->zero >> p & 1) && seek(from, true) >= to) {
+            if (p < pages && !(s->zero >> p & 1) && seek_used(from, to) >= to) {
                 run++;
             } else if (run) {
                 done += hkm_superslab_purge_pages(s, p - run, run);
