@@ -38,7 +38,8 @@ enum { HKM_POLICY_LOOK = 32, HKM_POLICY_LOOK_SLOTS = 4096, HKM_POLICY_LOOK_SLABS
        HKM_POLICY_LOOK_ALL_CALLS = 64 }; /* in a look for all: who frees that much waits for the kernel anyway */
 enum { HKM_POLICY_PIECE = 64 }; /* free slots that one slow call purges */
 /* What was given back at once, be it free slots or pages in a look for all, was so in vain when half of it is in use again
- * within so many hkm_policy_purge_ms: the heap swings.  Then nothing is given back at once for so many of them. */
+ * within so many hkm_policy_purge_ms: the heap swings.  For so many of them no look is for all, then, and four
+ * times as much in free slots may stay. */
 enum { HKM_POLICY_VAIN = 8, HKM_POLICY_VAIN_WAIT = 64 };
 
 /* Bytes that the caches of all threads may hold together, when `mapped` are mapped. */

@@ -218,9 +218,11 @@ void hkm_superslab_purge_piece(void)
 /* The last purge at once: slots that it gave back, and that were taken then, and when; and until when (ms) there is none. */
 static hkm_word hasty_given, hasty_taken, hasty_at, none_until;
 
-static bool may_haste(void)
+/* Of a heap that swings four times as much may stay. */
+static size_t most_now(size_t most)
 {
-    return hkm_load(&none_until) - hkm_os_ms() > HKM_POLICY_VAIN_WAIT * hkm_policy_purge_ms();
+    bool swings = hkm_load(&none_until) - hkm_os_ms() <= HKM_POLICY_VAIN_WAIT * hkm_policy_purge_ms();
+    return !swings ? most : most > SIZE_MAX / 4 ? SIZE_MAX : most * 4;
 }
 
 static void purge_at_once(size_t keep)
@@ -252,7 +254,7 @@ static void keep_to_limits(size_t used)
     if (!too_dirty(limit)) {
         if (hkm_load(&over))
             hkm_store(&over, 0);
-    } else if (too_dirty(most) && may_haste()) {
+    } else if (too_dirty(most) && too_dirty(most = most_now(most))) {
         purge_at_once(most / 4 * 3);
     } else {
         size_t now = hkm_os_ms() | 1, since = hkm_load(&over);
