@@ -177,15 +177,17 @@ START_TEST(resize_moves_the_contents)
     ck_assert_ptr_eq(hkm_big_resize(p, 3 * page + 1), p);
     ck_assert_uint_eq(hkm_big_size(p), 4 * page);
     q = hkm_big_resize(p, 2 * page);
-    ck_assert(q == p || EMULATED);
+    bool stayed = q == p;
+    ck_assert(stayed || EMULATED);
     p = q;
     ck_assert_uint_eq(hkm_big_size(p), 2 * page);
     ck_assert_uint_eq(hkm_big_bytes(), 2 * page);
-    mmap(p + 2 * page, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0); /* it cannot stay */
+    if (stayed) /* now it cannot; else what is behind it is somebody else's */
+        mmap(p + 2 * page, page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     q = hkm_big_resize(p, 1000 * page);
     ck_assert_ptr_nonnull(q);
-    ck_assert_ptr_ne(q, p);
-    ck_assert_uint_eq(hkm_big_size(p), 0);
+    ck_assert(q != p || !stayed);
+    ck_assert(q == p || hkm_big_size(p) == 0);
     ck_assert_uint_eq(hkm_big_size(q), 1000 * page);
     ck_assert_uint_eq(hkm_big_bytes(), 1000 * page);
     ck_assert(pattern_holds(q, 2 * page, 1) && all_zero(q + 2 * page, 998 * page));

@@ -880,12 +880,13 @@ END_TEST
 
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
-static hkm_word holders[1 << 16], wrong;
+static hkm_word holders[1 << 16], wrong; /* by address: there may be several ranges */
 
 static void hold(const struct hkm_slab *s, size_t count, int by)
 {
     for (size_t i = 0; i < count; i++)
-        if (hkm_add(&holders[slot_of(s) + i], (size_t)by) != (by > 0 ? 0 : 1))
+        if (hkm_add(&holders[(((uintptr_t)s->start >> HKM_SLOT_SHIFT) + i) % COUNT_OF(holders)], (size_t)by) !=
+            (by > 0 ? 0 : 1))
             hkm_add(&wrong, 1);
 }
 
@@ -950,7 +951,7 @@ static void share_among_threads(size_t taken)
         unit_join(threads[i]);
     ck_assert_uint_eq(hkm_load(&wrong), 0);
     ck_assert_uint_eq(hkm_load(&STATS->taken), taken);
-    ck_assert_ptr_null(hkm_range.next);
+    ck_assert(!hkm_range.next || EMULATED); /* an emulator may not let it grow */
     check_all();
 }
 
