@@ -752,28 +752,6 @@ START_TEST(own_mappings)
 }
 END_TEST
 
-/* What was given back at once, and taken again at once, is not given back so again. */
-START_TEST(a_swing_is_found_out)
-{
-    start();
-    hkm_store(&hkm_option.disable_purge, 0);
-    hkm_store(&hkm_option.purge_ms, 10000);
-    hkm_store(&hkm_option.dirty_kb, 10 * HKM_SLOT_SIZE / KIB);
-    hkm_store(&hkm_option.dirty_percent, 0);
-    ck_assert(hkm_superslab_grow(300));
-    give_dirty(hkm_superslab_run(200, 1), 200); /* more than eight times as much as may be */
-    size_t purges = hkm_load(&STATS->purges);
-    ck_assert_uint_gt(purges, 0);
-    for (int swing = 0; swing < 5; swing++)
-        give_dirty(hkm_superslab_run(200, 1), 200);
-    ck_assert_uint_eq(hkm_load(&STATS->purges), purges);
-    check_all();
-    hkm_store(&hkm_option.purge_ms, 0); /* nothing is kept for swings */
-    give_dirty(hkm_superslab_run(200, 1), 200);
-    ck_assert_uint_le(hkm_load(&STATS->dirty), 10);
-}
-END_TEST
-
 /* ---- strangers, and the end of memory ---------------------------------------------------------------------------- */
 
 START_TEST(strangers_are_stepped_over)
