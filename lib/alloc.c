@@ -443,9 +443,10 @@ void hkm_free_slow(void *p)
 void hkm_free_other(void *p, struct hkm_tag *t)
 {
     struct hkm_slab *s = hkm_slab_of(&hkm_range, p);
-    struct hkm_heap *h = (struct hkm_heap *)hkm_thread_front(); /* perhaps the empty one, whose runs are none */
+    struct hkm_front *front = hkm_thread_front(); /* perhaps the empty one, which has no room for runs */
+    struct hkm_heap *h = (struct hkm_heap *)front;
     if (t == &hkm_tag_run) {
-        if (likely(p == s->start) && likely(!s->listed) && likely(hkm_mid_push(&h->front.runs, s))) {
+        if (likely(p == s->start) && likely(!s->listed) && likely(hkm_mid_push(&front->runs, s))) {
             hkm_count(&h->count.large_frees, 1);
             return;
         }

@@ -135,11 +135,8 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
 {
     void *p = NULL;
     unsigned n = size ? (unsigned)((size + GRANULE - 1) / GRANULE) : 1;
-    /* A look without the lock, which most calls need not take: it is good enough for a limit. */
-    if (!hkm_policy_nursery(hkm_class[cls].size, hkm_peek(count[cls].taken), hkm_peek(count[cls].live)))
-        return NULL;
     hkm_lock(&lock);
-    if (slot || open_slot()) {
+    if (hkm_policy_nursery(hkm_class[cls].size, count[cls].taken, count[cls].live) && (slot || open_slot())) {
         unsigned g = find(n);
         if (g < GRANULES) {
             set(used, g, g + n, true);

@@ -247,7 +247,7 @@ static void at_a_time(size_t count)
             sem_post(&go);
         for (size_t i = 0; i < started; i++)
             pthread_join(threads[i], NULL);
-        malloc_trim(0); /* what is free may stay for a while, where a heap swings */
+        hak_purge(); /* what is free may stay for a while, where a heap swings */
         after[round] = resident();
     }
     ok(good && !spoilt && !missing, "%zu threads at a time, three times", count);
