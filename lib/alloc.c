@@ -470,8 +470,9 @@ void hkm_free_hardened(void *p) { hkm_free_slow(p); }
 /* Content to another place.  What has outgrown its place before will grow on: a mapping of its own does so without copying. */
 static void *move(void *p, size_t old, size_t size, const void *site)
 {
-    void *q = size > old && hkm_policy_growing(size, hkm_big_count()) ? hkm_big_alloc(size, 16, HKM_SITE_RESIZED) : NULL;
-    if (q)
+    void *q = NULL;
+    if (size >= HKM_POLICY_GROWING && size > old && hkm_policy_growing(hkm_big_count()) &&
+        (q = hkm_big_alloc(size, 16, HKM_SITE_RESIZED)) != NULL)
         count_large(true);
     else
         q = hkm_alloc(size, site);

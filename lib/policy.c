@@ -7,10 +7,6 @@
 #include "class.h"
 #include "option.h"
 
-/* Smaller ones do better in slots that are warm (bench/realloc_growth).  Each mapping is one of those that the kernel counts,
- * 65530 in a process by default. */
-enum { GROWING_LEAST = 4 << 20, GROWING_MOST = 512 };
-
 /* KiB to bytes, as many as a size_t can say. */
 static size_t bytes_of(size_t kib) { return kib > SIZE_MAX >> 10 ? SIZE_MAX : kib << 10; }
 
@@ -62,9 +58,10 @@ size_t hkm_policy_bigcache(size_t used)
     return hkm_load(&hkm_option.disable_bigcache) ? 0 : share < most ? share : most;
 }
 
-bool hkm_policy_growing(size_t size, size_t mappings)
+bool hkm_policy_growing(size_t mappings)
 {
-    return size >= GROWING_LEAST && mappings < GROWING_MOST && !hkm_load(&hkm_option.disable_big_mappings);
+    enum { MOST = 512 }; /* the kernel counts each, and allows 65530 by default */
+    return mappings < MOST && !hkm_load(&hkm_option.disable_big_mappings);
 }
 
 size_t hkm_policy_spare(size_t slots, size_t waited)

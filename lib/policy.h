@@ -88,8 +88,10 @@ unsigned hkm_policy_slots(size_t mapped);
 /* Bytes that the BigCache may hold, when `used` bytes are in use. */
 size_t hkm_policy_bigcache(size_t used);
 
-/* A block that must move to grow to `size` gets a mapping of its own, when there are `mappings` of those. */
-bool hkm_policy_growing(size_t size, size_t mappings);
+/* A block that must move to grow to so many bytes gets a mapping of its own, when there are `mappings` of those.  Smaller ones
+ * do better in slots that are warm (bench/realloc_growth). */
+enum { HKM_POLICY_GROWING = 4 << 20 };
+bool hkm_policy_growing(size_t mappings);
 
 /* From here on a block has a mapping of its own. */
 size_t hkm_policy_big(void);

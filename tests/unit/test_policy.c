@@ -189,6 +189,19 @@ START_TEST(big)
     ck_assert_uint_eq(hkm_policy_big(), MIB);
     hkm_store(&hkm_option.disable_big_mappings, 1);
     ck_assert_uint_eq(hkm_policy_big(), SIZE_MAX);
+    hkm_store(&hkm_option.disable_big_mappings, 0);
+    ck_assert(hkm_policy_growing(0) && hkm_policy_growing(100) && !hkm_policy_growing(60000));
+    hkm_store(&hkm_option.disable_big_mappings, 1);
+    ck_assert(!hkm_policy_growing(0));
+    hkm_store(&hkm_option.dirty_kb, 4096);
+    hkm_store(&hkm_option.dirty_percent, 10);
+    hkm_store(&hkm_option.bigcache_kb, 1 << 20);
+    ck_assert_uint_eq(hkm_policy_bigcache(0), 4 * MIB);
+    ck_assert_uint_eq(hkm_policy_bigcache(1000 * MIB), 100 * MIB);
+    hkm_store(&hkm_option.bigcache_kb, 1024);
+    ck_assert_uint_eq(hkm_policy_bigcache(1000 * MIB), MIB);
+    hkm_store(&hkm_option.disable_bigcache, 1);
+    ck_assert_uint_eq(hkm_policy_bigcache(1000 * MIB), 0);
 }
 END_TEST
 
