@@ -147,6 +147,8 @@ static void *take_class(unsigned cls, size_t size)
     if (HKM_STATS && p)
         hkm_count(&h->count.mallocs, 1);
     hkm_thread_end(h);
+    if (in_nursery)
+        hkm_thread_tick();
     if (HKM_HARDENED && p && !in_nursery)
         hkm_slab_mark_live(hkm_registry_slab(unflag(p)), unflag(p));
     return p;
@@ -381,6 +383,7 @@ static void give_nursery(void *p)
         hkm_count(&h->count.remote_frees, 1);
     hkm_memcheck_free(p); /* before anybody else can have the block */
     check_nursery(hkm_nursery_free(p), "free", p);
+    hkm_thread_tick();
 }
 
 static void give_run(struct hkm_slab *s)

@@ -85,7 +85,7 @@ struct hkm_heap {
     size_t shrunk;             /* owner: bytes flushed, less those refilled; within bounds, see heap.c */
     size_t allowed;            /* owner: bytes that its caches may hold, those apart that hold one block */
     bool charged;              /* owner: and they count among those of all heaps */
-    hkm_word events;           /* owner writes: refills and flushes */
+    hkm_word events;           /* owner writes: refills, flushes and other slow calls */
     hkm_word seen_events, seen_free; /* purge.c, one thread at a time: what they were at its last visit */
     unsigned run_frees;        /* owner: of runs, that found no room in the cache */
     size_t seen_runs;          /* owner: what runs.held was when last looked at */

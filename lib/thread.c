@@ -384,8 +384,10 @@ void hkm_thread_full(struct hkm_bin *b)
 void hkm_thread_tick(void)
 {
     struct hkm_heap *h = hkm_thread_own();
-    if (h)
-        hkm_purge_tick(h);
+    if (!h)
+        return;
+    hkm_store(&h->events, hkm_load(&h->events) + 1); /* or a heap that never refills would not come to its turn */
+    hkm_purge_tick(h);
 }
 
 void hkm_thread_free_remote(void *block, struct hkm_slab *s)

@@ -1026,10 +1026,26 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
+/* A heap that is used by runs and the nursery alone comes to its turn of giving idle memory back, too. */
+START_TEST(a_tick_is_an_event)
+{
+    start();
+    hkm_thread_tick(); /* without a heap: nothing */
+    give(take(7));
+    struct hkm_heap *h = hkm_thread_own();
+    size_t events = hkm_load(&h->events);
+    for (size_t i = 1; i <= 5; i++) {
+        hkm_thread_tick();
+        ck_assert_uint_eq(hkm_load(&h->events), events + i);
+    }
+}
+END_TEST
+
 UNIT_MAIN("thread", CK_FORK, birth_on_first_use, heaps_are_adopted, last_parked_first_adopted, death_empties_the_cache,
           destructors_may_allocate, late_heap_is_shared, parked_heaps_before_the_pool, used_slots_before_fresh_ones,
           many_parked_heaps, purge_gives_all_back, fork_with_another_thread, fork_while_another_holds_its_lock,
           fork_while_another_holds_our_lock, fork_by_a_thread_without_a_heap, first_use_in_a_destructor,
           first_use_in_a_later_destructor, heap_of_a_thread_that_vanished, fork_in_the_middle_of_an_adoption,
           fork_beside_a_dying_thread, fork_without_handlers, quiet_fork_then_a_thread, fork_beside_a_burial,
-          fork_beside_a_parked_heap, fork_beside_the_late_heap, fork_beside_a_growing_cache, out_of_memory)
+          fork_beside_a_parked_heap, fork_beside_the_late_heap, fork_beside_a_growing_cache, out_of_memory,
+          a_tick_is_an_event)
