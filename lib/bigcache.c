@@ -9,6 +9,7 @@
  */
 #include "bigcache.h"
 #include "big.h"
+#include "meta.h"
 #include "mid.h"
 #include "os.h"
 #include "policy.h"
@@ -19,15 +20,25 @@ _Static_assert(HKM_BIGCACHE_LEAST == (size_t)1 << LEAST_BITS, "the classes begin
 
 /* The block: the address of a run's record, or that of a big block plus 1. */
 enum { IS_BIG = 1 };
-static struct way {
+struct way {
     hkm_word block, bytes, site, since;
-} cache[CLASSES][WAYS];
+};
+static hkm_word table; /* struct way[CLASSES][WAYS]; made for the first block that is kept: few processes keep any */
 static hkm_word held; /* bytes; not less than what is in the table */
 static hkm_word hits;
 static hkm_word used[(CLASSES + HKM_WORD_BITS - 1) / HKM_WORD_BITS]; /* a bit is set for each class that has a block */
 
 size_t hkm_bigcache_bytes(void) { return hkm_load(&held); }
 size_t hkm_bigcache_hits(void) { return hkm_load(&hits); }
+
+static struct way *ways_of(unsigned cls) { return (struct way *)hkm_load_acq(&table) + (size_t)cls * WAYS; }
+
+/* Threads that come here together make two, of which one is never used. */
+static HKM_COLD bool make_table(void)
+{
+    void *t = hkm_meta_alloc(CLASSES * WAYS * sizeof(struct way), 64);
+    return t && (hkm_cas(&table, 0, (size_t)t) || hkm_load(&table));
+}
 
 /* Sizes from 4, 5, 6, 7 quarters of a power of two on. */
 static unsigned class_of(size_t bytes)
@@ -91,7 +102,7 @@ static bool take(struct way *w, size_t block)
 
 static size_t find(unsigned cls, size_t size, const void *site, bool any)
 {
-    for (struct way *w = cache[cls]; w < cache[cls] + WAYS; w++) {
+    for (struct way *w = ways_of(cls), *end = w + WAYS; w < end; w++) {
         size_t block = hkm_load_acq(&w->block), bytes = hkm_load(&w->bytes);
         if (!block || bytes < size || bytes > most_for(size) || (!any && hkm_load(&w->site) != (size_t)site))
             continue;
@@ -141,9 +152,9 @@ static bool put(size_t block, size_t bytes, const void *site)
         return false;
     unsigned cls = class_of(bytes);
     hkm_bigcache_age();
-    if (!is_wanted(site, cls) || !has_room(bytes))
+    if (!is_wanted(site, cls) || !has_room(bytes) || (!hkm_load(&table) && !make_table()))
         return false;
-    for (struct way *w = cache[cls]; w < cache[cls] + WAYS; w++) {
+    for (struct way *w = ways_of(cls), *end = w + WAYS; w < end; w++) {
         if (hkm_load(&w->block))
             continue;
         hkm_add(&held, bytes); /* first, so that it never falls below 0 */
@@ -188,7 +199,7 @@ static size_t give_back_old(size_t ms)
             continue;
         hkm_fetch_clear(word, bit); /* before the look: who puts one there sets it afterwards */
         bool some = false;
-        for (struct way *w = cache[c]; w < cache[c] + WAYS; w++) {
+        for (struct way *w = ways_of(c), *end = w + WAYS; w < end; w++) {
             size_t block = hkm_load_acq(&w->block);
             if (ms && block && now - hkm_load(&w->since) < ms) {
                 some = true;
@@ -230,7 +241,7 @@ void hkm_bigcache_recount(void)
     size_t sum = 0;
     for (unsigned c = 0; c < CLASSES; c++)
         if (hkm_load(&used[c / HKM_WORD_BITS]) >> c % HKM_WORD_BITS & 1)
-            for (struct way *w = cache[c]; w < cache[c] + WAYS; w++)
+            for (struct way *w = ways_of(c), *end = w + WAYS; w < end; w++)
                 if (hkm_load(&w->block))
                     sum += capacity(hkm_load(&w->block));
     hkm_store(&held, sum);
