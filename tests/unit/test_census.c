@@ -305,14 +305,16 @@ END_TEST
 struct view {
     uint64_t mappings, bytes, resident; /* of the ranges' slots */
     uint64_t all;                       /* mappings of the process */
+    bool joined;                        /* where addresses are short: something else lies right behind, in the same mapping */
 };
 
-static bool in_a_range(uintptr_t at)
+/* Where the used part ends of the range that the address is in; 0: it is in none. */
+static uintptr_t end_of_range(uintptr_t at)
 {
     for (struct hkm_range *r = &hkm_range; r; r = hkm_range_next(r))
-        if (r->limit && at >= r->base && at - r->base < r->limit << HKM_SLOT_SHIFT)
-            return true;
-    return false;
+        if (at >= r->base && at - r->base < hkm_load(&r->used) << HKM_SLOT_SHIFT)
+            return r->base + (hkm_load(&r->used) << HKM_SLOT_SHIFT);
+    return 0;
 }
 
 static struct view look(void)
@@ -324,7 +326,10 @@ static struct view look(void)
     while (f && fgets(line, sizeof line, f)) {
         unsigned long long from, to, kib;
         if (sscanf(line, "%llx-%llx ", &from, &to) == 2) {
-            ours = in_a_range((uintptr_t)from);
+            uintptr_t end = end_of_range((uintptr_t)from);
+            ours = end != 0;
+            v.joined = v.joined || (ours && to > end);
+            to = ours && to > end ? end : to;
             named = strchr(line, '/') || strchr(line, '[');
             v.all += !named;
             v.mappings += ours;
@@ -355,6 +360,9 @@ static void the_kernel_agrees(bool purged)
     uint64_t live = s.live_bytes - s.big_bytes, committed = s.committed_bytes - hkm_big_mapped();
     ck_assert_uint_eq(v.bytes, s.mapped_bytes - hkm_big_mapped());
     ck_assert_uint_eq(v.mappings, areas());
+    ck_assert(!v.joined || sizeof(void *) == 4);
+    if (v.joined)
+        return;
     ck_assert_uint_ge(v.resident, live); /* all of it was written */
     if (purged) /* nothing else is left */
         ck_assert_uint_eq(v.resident, committed);

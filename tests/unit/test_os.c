@@ -175,11 +175,11 @@ START_TEST(populate)
     ck_assert(mincore(p, size, there) == 0);
     ck_assert(done != HKM_REFUSED); /* kernels before 5.14 do not know it */
     for (size_t i = 0; i < 16; i++)
-        expect((there[i] & 1) == (done == HKM_POPULATED));
+        expect(EMULATED || (there[i] & 1) == (done == HKM_POPULATED)); /* an emulator takes any advice, and follows none */
     ck_assert(all_zero(p, size));
     hkm_os_unmap(p, size);
     /* Nothing there: no harm, and nothing that would be remembered. */
-    ck_assert_int_eq(hkm_os_populate(p, size), done == HKM_POPULATED ? HKM_REFUSED : done);
+    ck_assert_int_eq(hkm_os_populate(p, size), done == HKM_POPULATED && !EMULATED ? HKM_REFUSED : done);
     ck_assert_int_eq(errno, 77);
     p = hkm_os_map(size);
     ck_assert_int_eq(hkm_os_populate(p, size), done);
@@ -226,7 +226,7 @@ START_TEST(huge_pages)
     hkm_os_no_huge(p, huge);
     ck_assert(EMULATED || !has_flag(p, " hg"));
     hkm_os_unmap(p, huge);
-    ck_assert(!hkm_os_huge(p, huge)); /* nothing there */
+    ck_assert(EMULATED || !hkm_os_huge(p, huge)); /* nothing there */
     ck_assert_int_eq(errno, 77);
 }
 END_TEST
