@@ -127,8 +127,6 @@ static void *out_of_memory(void)
     return NULL;
 }
 
-static void *unflag(void *p) { return (void *)((uintptr_t)p & ~HKM_ZERO); }
-
 /* A block of a class; it may carry HKM_ZERO.  size: what was asked for, or 0 when the block must be of that class. */
 static void *take_class(unsigned cls, size_t size)
 {
@@ -150,7 +148,7 @@ static void *take_class(unsigned cls, size_t size)
     if (in_nursery)
         hkm_thread_tick();
     if (HKM_HARDENED && p && !in_nursery)
-        hkm_slab_mark_live(hkm_registry_slab(unflag(p)), unflag(p));
+        hkm_slab_mark_live(hkm_registry_slab(hkm_unflag(p)), hkm_unflag(p));
     return p;
 }
 
@@ -167,8 +165,9 @@ static void count_large(bool alloc)
 static void *take_kept(size_t size, bool zero, const void *site)
 {
     void *p = NULL;
-    if (size <= HKM_RUN_MAX)
-        p = hkm_mid_pop(&hkm_thread_front()->runs, size, site);
+    struct hkm_heap *h = hkm_thread_own();
+    if (h && size <= HKM_RUN_MAX)
+        p = hkm_mid_pop(&h->runs, size, site);
     if (!p)
         p = hkm_bigcache_take(size, site);
     if (p && zero)
@@ -227,7 +226,7 @@ static void *serve(size_t size, bool zero, const void *site)
             return out_of_memory();
         if (zero && !((uintptr_t)p & HKM_ZERO))
             memset(p, 0, size);
-        return unflag(p);
+        return hkm_unflag(p);
     }
     if (unlikely(size > PTRDIFF_MAX))
         return out_of_memory();
@@ -260,14 +259,20 @@ static void *take(size_t size, bool zero, const void *site)
 void *hkm_alloc_slow(size_t size, const void *site) { return take(size, false, site); }
 
 /* What is cached, in as few steps as may be; all else, and whatever has to be asked first, the long way. */
-void *hkm_alloc_mid(size_t size, const void *site, struct hkm_front *front)
+void *hkm_alloc_above(size_t size, const void *site)
 {
-    if (likely(size - HKM_MID_MAX - 1 < HKM_RUN_MAX - HKM_MID_MAX)) {
-        void *p = hkm_mid_pop(&front->runs, size, site);
-        if (likely(p != NULL)) {
-            hkm_count(&((struct hkm_heap *)front)->count.large_allocs, 1);
-            return p;
-        }
+    struct hkm_heap *h = hkm_tls.heap;
+    void *p;
+    if (unlikely(!hkm_tls.below))
+        return take(size, false, site);
+    if (size <= HKM_TINY_MAX)
+        __builtin_unreachable();
+    if (size <= HKM_MID_MAX) {
+        if (likely((p = hkm_bin_pop_any(h, size)) != NULL))
+            return hkm_unflag(p);
+    } else if (likely(size <= HKM_RUN_MAX) && likely((p = hkm_mid_pop(&h->runs, size, site)) != NULL)) {
+        hkm_count(&h->count.large_allocs, 1);
+        return p;
     }
     return take(size, false, site);
 }
@@ -275,20 +280,22 @@ void *hkm_alloc_hardened(size_t size, const void *site) { return take(size, fals
 
 void *hkm_alloc(size_t size, const void *site)
 {
-    if (HKM_HARDENED || size > HKM_TINY_MAX)
+    if (HKM_HARDENED)
         return take(size, false, site);
-    return hkm_alloc_fast(size);
+    if (likely(size < hkm_tls.below)) {
+        void *p = hkm_bin_pop(hkm_tls.heap->at[(size + 15) >> 4]);
+        return likely(p != NULL) ? p : take(size, false, site);
+    }
+    return hkm_alloc_above(size, site);
 }
 
-void *hkm_alloc_zeroed(size_t count, size_t size, const void *site)
+void *hkm_alloc_zeroed(size_t size, const void *site)
 {
-    size_t bytes;
-    if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
-        return out_of_memory();
-    if (HKM_HARDENED || bytes > HKM_TINY_MAX)
-        return take(bytes, true, site);
-    void *p = hkm_alloc_fast(bytes);
-    return likely(p != NULL) ? memset(p, 0, bytes) : p;
+    void *p;
+    if (!HKM_HARDENED && likely(hkm_tls.below) && likely(size <= HKM_MID_MAX) &&
+        likely((p = hkm_bin_pop_any(hkm_tls.heap, size)) != NULL))
+        return (uintptr_t)p & HKM_ZERO ? hkm_unflag(p) : memset(p, 0, size);
+    return take(size, true, site);
 }
 
 void *hkm_alloc_aligned(size_t alignment, size_t size)
@@ -304,7 +311,7 @@ void *hkm_alloc_aligned(size_t alignment, size_t size)
         return __libc_memalign(alignment, size);
     size_t all = size + HKM_RED_ZONE;
     unsigned cls = hkm_class_aligned(alignment, all);
-    void *p = cls < HKM_CLASSES ? unflag(take_class(cls, 0)) : take_large(all ? all : 1, alignment, false, NULL);
+    void *p = cls < HKM_CLASSES ? hkm_unflag(take_class(cls, 0)) : take_large(all ? all : 1, alignment, false, NULL);
     return p ? told(p, size, false) : out_of_memory();
 }
 
@@ -390,7 +397,7 @@ static void give_run(struct hkm_slab *s)
 {
     struct hkm_heap *h = hkm_thread_keep();
     count_large(false);
-    if (!(h && (hkm_mid_push(&h->front.runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s)) {
+    if (!(h && (hkm_mid_push(&h->runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s)) {
         hkm_mid_free(s);
         hkm_thread_tick();
     }
@@ -441,25 +448,33 @@ void hkm_free_slow(void *p)
         give(p);
 }
 
-/* A run, or another thread's block.  Everything that may be wrong or different goes the long way.  Of the slab's record only
- * what does not change while the slab has blocks is read. */
-void hkm_free_other(void *p, struct hkm_tag *t)
+/* Another thread's block.  Of the slab's record only what does not change while the slab has blocks is read. */
+static __attribute__((noinline)) void free_remote(struct hkm_heap *h, void *p, struct hkm_slab *s)
 {
-    struct hkm_slab *s = hkm_slab_of(&hkm_range, p);
-    struct hkm_front *front = hkm_thread_front(); /* perhaps the empty one, which has no room for runs */
-    struct hkm_heap *h = (struct hkm_heap *)front;
-    if (t == &hkm_tag_run) {
-        if (likely(p == s->start) && likely(!s->listed) && likely(hkm_mid_push(&front->runs, s))) {
-            hkm_count(&h->count.large_frees, 1);
-            return;
-        }
-    } else if (t->kind == HKM_KIND_SLAB) {
-        uint64_t product = (uint64_t)(uint16_t)(uintptr_t)p * s->magic; /* its halves: see class.h */
-        if (likely(hkm_tls.heap) && likely(hkm_load(&s->owner) != (size_t)h) && likely((uint32_t)product <= 0xffff) &&
-            likely(product >> 32 < s->blocks)) {
-            if (HKM_STATS)
-                hkm_count(&h->count.frees, 1);
-            hkm_heap_free_remote(h, s, (unsigned)(product >> 32));
+    uint64_t product = (uint64_t)(uint16_t)(uintptr_t)p * s->magic; /* its halves: see class.h */
+    if (likely(hkm_load(&s->owner) != (size_t)h) && likely((uint32_t)product <= 0xffff) &&
+        likely(product >> 32 < s->blocks)) {
+        if (HKM_STATS)
+            hkm_count(&h->count.frees, 1);
+        hkm_heap_free_remote(h, s, (unsigned)(product >> 32));
+    } else {
+        give(p);
+    }
+}
+
+/* A run, or another thread's block.  Everything that may be wrong or different goes the long way. */
+void hkm_free_other(void *p, struct hkm_tag *t, size_t slot)
+{
+    struct hkm_slab *s = hkm_slab_at(&hkm_range, slot);
+    if (likely(hkm_tls.below)) {
+        struct hkm_heap *h = hkm_tls.heap;
+        if (t->kind == HKM_KIND_RUN) {
+            if (likely(p == s->start) && likely(!s->listed) && likely(hkm_mid_push(&h->runs, s))) {
+                hkm_count(&h->count.large_frees, 1);
+                return;
+            }
+        } else if (t->kind == HKM_KIND_SLAB) {
+            free_remote(h, p, s);
             return;
         }
     }
@@ -515,7 +530,7 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
     void *q;
     switch (HKM_VALGRIND ? NOWHERE : at.kind) { /* memcheck is to see every block move */
     case SLAB:
-        if (size <= at.bytes && (size >= at.bytes / 2 || at.bytes <= 64))
+        if (hkm_alloc_stays(size, at.bytes))
             return p;
         break;
     case NURSERY:

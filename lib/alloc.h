@@ -13,12 +13,19 @@
 #include "os.h"
 #include "thread.h"
 
+#include <string.h>
+
 void *hkm_alloc_slow(size_t size, const void *site);
-void *hkm_alloc_mid(size_t size, const void *site, struct hkm_front *front); /* above HKM_TINY_MAX */
+void *hkm_alloc_above(size_t size, const void *site); /* above HKM_TINY_MAX, or of any size in a thread without a heap */
 void hkm_free_slow(void *p);
-void hkm_free_other(void *p, struct hkm_tag *t); /* in the first range; the tag of its slot is no bin's of this thread */
+void hkm_free_other(void *p, struct hkm_tag *t, size_t slot); /* in the first range; its tag is no bin's of this thread */
 void *hkm_alloc_hardened(size_t size, const void *site);
 void hkm_free_hardened(void *p);
+
+/* NULL and ENOMEM when memory is out; the size is checked against PTRDIFF_MAX. */
+void *hkm_alloc(size_t size, const void *site);
+void *hkm_alloc_zeroed(size_t size, const void *site);
+void *hkm_alloc_resize(void *p, size_t size, const void *site);
 
 /* Makes the compiler forget that it has the value in a register, so that counting is one instruction on memory. */
 #define HKM_AFRESH(lvalue) __asm__("" : "+m"(lvalue))
@@ -30,25 +37,55 @@ void hkm_free_hardened(void *p);
 #define HKM_NOT_RESULT(pointer) ((void)0)
 #endif
 
+/* The block that was pushed last; NULL: there is none. */
+HKM_INLINE void *hkm_bin_pop(struct hkm_bin *b)
+{
+    HKM_NOT_RESULT(b);
+    void *p = b->slots[b->room];
+    if (unlikely(!p))
+        return NULL;
+    HKM_AFRESH(b->room);
+    b->room++;
+    if (HKM_STATS)
+        hkm_count(&b->heap->count.mallocs, 1);
+    return p;
+}
+
+/* A block from a cache or a refill, of a class above HKM_TINY_MAX, may carry the flag that it is all zero. */
+HKM_INLINE void *hkm_unflag(void *p) { return (void *)((uintptr_t)p & ~HKM_ZERO); }
+
+/* From the cache of any class, perhaps flagged; NULL: there is none.  size: at most HKM_MID_MAX. */
+HKM_INLINE void *hkm_bin_pop_any(struct hkm_heap *h, size_t size)
+{
+    struct hkm_bin *b = h->bin[hkm_class_of(size)];
+    return likely(b != NULL) ? hkm_bin_pop(b) : NULL;
+}
+
 HKM_INLINE void *hkm_alloc_fast(size_t size)
 {
-    struct hkm_front *front = hkm_thread_front();
     if (HKM_HARDENED)
         return hkm_alloc_hardened(size, __builtin_return_address(0));
-    if (likely(size <= HKM_TINY_MAX)) {
-        struct hkm_bin *b = front->at[(size + 15) >> 4];
-        HKM_NOT_RESULT(b);
-        void *p = b->slots[b->room];
-        if (likely(p != NULL)) {
-            HKM_AFRESH(b->room);
-            b->room++;
-            if (HKM_STATS)
-                hkm_count(&b->heap->count.mallocs, 1);
-            return p;
-        }
-        return hkm_alloc_slow(size, __builtin_return_address(0));
+    if (likely(size < hkm_tls.below)) {
+        void *p = hkm_bin_pop(hkm_tls.heap->at[(size + 15) >> 4]);
+        return likely(p != NULL) ? p : hkm_alloc_slow(size, __builtin_return_address(0));
     }
-    return hkm_alloc_mid(size, __builtin_return_address(0), front);
+    return hkm_alloc_above(size, __builtin_return_address(0));
+}
+
+/* A block of `old` bytes also serves so many. */
+HKM_INLINE bool hkm_alloc_stays(size_t size, size_t old) { return size <= old && size && (size >= old / 2 || old <= 64); }
+
+/* calloc.  Warm memory is sooner cleared than asked about. */
+HKM_INLINE void *hkm_alloc_zeroed_fast(size_t count, size_t size)
+{
+    size_t bytes;
+    void *p;
+    if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
+        bytes = SIZE_MAX; /* as much as there never is */
+    if (!HKM_HARDENED && likely(bytes < hkm_tls.below) &&
+        likely((p = hkm_bin_pop(hkm_tls.heap->at[(bytes + 15) >> 4])) != NULL))
+        return memset(p, 0, bytes);
+    return hkm_alloc_zeroed(bytes, __builtin_return_address(0));
 }
 
 HKM_INLINE void hkm_free_fast(void *p)
@@ -61,7 +98,7 @@ HKM_INLINE void hkm_free_fast(void *p)
     if (likely(slot < hkm_peek(hkm_range.used))) {
         struct hkm_tag *t = hkm_peek(hkm_range.tags[slot]);
         if (unlikely(hkm_peek(t->thread) != hkm_os_thread())) {
-            hkm_free_other(p, t);
+            hkm_free_other(p, t, slot);
             return;
         }
         if (likely(hkm_class_starts(t->magic, (uintptr_t)p))) {
@@ -81,14 +118,42 @@ HKM_INLINE void hkm_free_fast(void *p)
     hkm_free_slow(p);
 }
 
-/* NULL and ENOMEM when memory is out; the size is checked against PTRDIFF_MAX. */
-void *hkm_alloc(size_t size, const void *site);
-void *hkm_alloc_zeroed(size_t count, size_t size, const void *site);
+/* realloc.  Small and mid blocks of this thread are moved within its caches; all else, and whatever may be wrong, the long
+ * way.  The old block is pushed before it is copied, so that the copying is the last that there is to do: until this
+ * returns, nobody can take it. */
+HKM_INLINE void *hkm_alloc_resize_fast(void *p, size_t size)
+{
+    size_t slot = ((uintptr_t)p - hkm_peek(hkm_range.base)) >> HKM_SLOT_SHIFT;
+    if (!HKM_HARDENED && likely(slot < hkm_peek(hkm_range.used))) {
+        struct hkm_tag *t = hkm_peek(hkm_range.tags[slot]);
+        struct hkm_bin *b = (struct hkm_bin *)(void *)t;
+        if (likely(hkm_peek(t->thread) == hkm_os_thread()) && likely((uint16_t)(uintptr_t)p < b->end) &&
+            likely(hkm_class_starts(t->magic, (uintptr_t)p)) && likely(b->slots[b->room] != p)) {
+            size_t old = b->size;
+            void *q;
+            if (hkm_alloc_stays(size, old))
+                return p;
+            if (likely(size - 1 < HKM_MID_MAX) && likely(b->room != 1)) {
+                q = size <= HKM_TINY_MAX ? hkm_bin_pop(b->heap->at[(size + 15) >> 4])
+                                         : hkm_unflag(hkm_bin_pop_any(b->heap, size));
+                if (likely(q != NULL)) {
+                    b->slots[b->room - 1] = p;
+                    HKM_AFRESH(b->room);
+                    b->room--;
+                    if (HKM_STATS)
+                        hkm_count(&b->heap->count.frees, 1);
+                    return memcpy(q, p, size < old ? size : old);
+                }
+            }
+        }
+    }
+    return hkm_alloc_resize(p, size, __builtin_return_address(0));
+}
+
 void *hkm_alloc_aligned(size_t alignment, size_t size); /* alignment: 2^k */
 void *hkm_alloc_rounded(size_t alignment, size_t size); /* as memalign: any alignment, rounded up to 2^k */
 int hkm_alloc_checked(void **result, size_t alignment, size_t size); /* as posix_memalign */
 void *hkm_alloc_array(void *p, size_t count, size_t size, const void *site); /* as reallocarray */
-void *hkm_alloc_resize(void *p, size_t size, const void *site);
 size_t hkm_alloc_usable(const void *p); /* aborts when p is not a block; NULL: 0 */
 
 /* The C library's function of that name, in a process that is left to the C library; else NULL. */

@@ -15,8 +15,8 @@ const char *hak_version(void) { return HAK_VERSION_STRING; }
 
 void *hak_malloc(size_t size) { return hkm_alloc_fast(size); }
 void hak_free(void *p) { hkm_free_fast(p); }
-void *hak_calloc(size_t count, size_t size) { return hkm_alloc_zeroed(count, size, SITE); }
-void *hak_realloc(void *p, size_t size) { return hkm_alloc_resize(p, size, SITE); }
+void *hak_calloc(size_t count, size_t size) { return hkm_alloc_zeroed_fast(count, size); }
+void *hak_realloc(void *p, size_t size) { return hkm_alloc_resize_fast(p, size); }
 
 void *hak_reallocarray(void *p, size_t count, size_t size)
 {

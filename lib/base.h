@@ -66,7 +66,7 @@ static inline unsigned hkm_low_bit(size_t n)
 }
 static inline unsigned hkm_high_bit(size_t n)
 {
-    return 8 * (unsigned)sizeof(unsigned long long) - 1 - (unsigned)__builtin_clzll(n);
+    return (8 * (unsigned)sizeof(unsigned long long) - 1) ^ (unsigned)__builtin_clzll(n); /* ^ is -, and one instruction */
 }
 static inline unsigned hkm_popcount(size_t n) { return (unsigned)__builtin_popcountll(n); }
 

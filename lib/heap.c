@@ -17,7 +17,6 @@
 
 const struct hkm_bin hkm_bin_none = { .tag = { .kind = HKM_KIND_NONE } };
 #define NONE ((struct hkm_bin *)(uintptr_t)&hkm_bin_none)
-const struct hkm_front hkm_heap_empty = { .at = { [0 ... HKM_AT - 1] = NONE } };
 
 /* A cache starts with room for 6 blocks, which with the bin's head makes two cache lines, and grows by four times.  LEAN
  * is the smallest: one place must stay free, so it holds one block. */
@@ -73,7 +72,7 @@ struct hkm_heap *hkm_heap_new(void)
     if (!h)
         return NULL;
     for (unsigned i = 0; i < HKM_AT; i++)
-        h->front.at[i] = NONE;
+        h->at[i] = NONE;
     h->lock.rank = HKM_RANK_HEAP;
     h->bump = (char *)h + hkm_round_up(sizeof *h, 64);
     hkm_store(&h->generation, hkm_generation());
@@ -137,7 +136,7 @@ static void shrink(struct hkm_heap *h, unsigned cls, unsigned cap)
 
 bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s)
 {
-    struct hkm_runs *c = &h->front.runs;
+    struct hkm_runs *c = &h->runs;
     if (c->allowed || s->run > HKM_RUN_SLOTS || h->run_frees++ < HKM_POLICY_RUN_PATIENCE || !charge(h, HKM_RUN_MAX))
         return false;
     c->allowed = HKM_RUN_SLOTS;
@@ -146,7 +145,7 @@ bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s)
 
 size_t hkm_heap_release_runs(struct hkm_heap *h)
 {
-    struct hkm_runs *c = &h->front.runs;
+    struct hkm_runs *c = &h->runs;
     if (c->allowed) {
         c->allowed = 0;
         h->run_frees = 0;
@@ -219,7 +218,7 @@ static void place_bin(struct hkm_heap *h, unsigned cls)
     if (cls < HKM_TINY_CLASSES) {
         unsigned from = cls ? hkm_class[cls - 1].size / 16 + 1 : 0, to = hkm_class[cls].size / 16;
         for (unsigned i = from; i <= to; i++)
-            h->front.at[i] = h->bin[cls];
+            h->at[i] = h->bin[cls];
     }
 }
 
@@ -232,6 +231,8 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
     b->cap = b->places = (uint16_t)cap;
     b->misses = 0;
     b->heap = h;
+    b->size = hkm_class[cls].size;
+    b->end = b->size * hkm_class[cls].blocks;
     b->slots[cap] = NULL;
     b->room = cap;
     b->tag.magic = hkm_class[cls].magic;
@@ -564,9 +565,9 @@ static void age(struct hkm_heap *h)
     unsigned c = events / HKM_POLICY_AGE_EVENTS % HKM_CLASSES;
     struct hkm_bin *b = h->bin[c];
     if (!c) {
-        if (h->seen_runs == h->front.runs.held)
+        if (h->seen_runs == h->runs.held)
             hkm_heap_release_runs(h);
-        h->seen_runs = h->front.runs.held;
+        h->seen_runs = h->runs.held;
     }
     if (!b)
         return;

@@ -30,6 +30,7 @@ struct hkm_bin {
     uint16_t misses;   /* owner: refills and flushes since it got its cap */
     uint16_t seen_misses; /* owner: what misses and room were when the bin was last looked at, see heap.c's age */
     struct hkm_heap *heap; /* const */
+    uint32_t size, end;    /* const: of a block; of the blocks in a slab, as an offset */
     uint32_t room HKM_ALIGNED(64); /* owner */
     uint32_t seen_room; /* owner */
     void *slots[];     /* owner */
@@ -46,12 +47,6 @@ enum {
     HKM_HEAP_SIZE = 128 << 10,
 };
 
-/* What malloc's fast path reads, so that the empty heap need be no more than this. */
-struct hkm_front {
-    struct hkm_bin *at[HKM_AT]; /* owner: by (size + 15) / 16, the bin of that size, or hkm_bin_none */
-    struct hkm_runs runs;       /* owner */
-};
-
 /* The remote buffer.  It lies behind the heap, so that a thread without remote frees does not touch a page for it.  A place
  * is for blocks of one slab, those of one word of its bitmap. */
 struct hkm_remote {
@@ -65,7 +60,8 @@ _Static_assert(HKM_SLOT_SIZE / 16 / HKM_WORD_BITS <= 1 << HKM_SLAB_SHIFT, "a key
 _Static_assert(HKM_REMOTE <= UINT8_MAX, "a byte tells a place");
 
 struct hkm_heap {
-    struct hkm_front front;
+    struct hkm_bin *at[HKM_AT]; /* owner: by (size + 15) / 16, the bin of that size, or hkm_bin_none */
+    struct hkm_runs runs;      /* owner */
     hkm_word thread;           /* atomic: the thread that owns the cache side; 0: parked, or the late heap */
     struct hkm_bin *bin[HKM_CLASSES]; /* owner: the same by class; NULL where there is none yet */
     struct hkm_lock lock;
@@ -96,9 +92,6 @@ struct hkm_heap {
 /* An empty bin, for classes that have none; its padding holds its only slot, NULL.  Read only. */
 extern const struct hkm_bin hkm_bin_none HKM_HIDDEN;
 _Static_assert(sizeof(struct hkm_bin) >= offsetof(struct hkm_bin, slots) + sizeof(void *), "room for one slot");
-
-/* A heap whose bins are all empty: what a thread has before it has a heap.  Read only. */
-extern const struct hkm_front hkm_heap_empty HKM_HIDDEN;
 
 struct hkm_heap *hkm_heap_new(void); /* NULL: no memory */
 size_t hkm_heap_count(void);

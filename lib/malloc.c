@@ -21,9 +21,9 @@ HKM_EXPORT void *malloc(size_t size) { return hkm_alloc_fast(size); }
 
 HKM_EXPORT void free(void *p) { hkm_free_fast(p); }
 
-HKM_EXPORT void *calloc(size_t count, size_t size) { return hkm_alloc_zeroed(count, size, SITE); }
+HKM_EXPORT void *calloc(size_t count, size_t size) { return hkm_alloc_zeroed_fast(count, size); }
 
-HKM_EXPORT void *realloc(void *p, size_t size) { return hkm_alloc_resize(p, size, SITE); }
+HKM_EXPORT void *realloc(void *p, size_t size) { return hkm_alloc_resize_fast(p, size); }
 
 HKM_EXPORT void cfree(void *p);
 HKM_EXPORT void cfree(void *p) { hkm_free_fast(p); }

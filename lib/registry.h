@@ -100,7 +100,7 @@ extern struct hkm_tag hkm_tag_none HKM_HIDDEN, hkm_tag_stranger HKM_HIDDEN, hkm_
 
 HKM_INLINE struct hkm_slab *hkm_slab_at(const struct hkm_range *r, size_t slot)
 {
-    return (struct hkm_slab *)(void *)(r->slabs - ((slot + 1) << HKM_SLAB_SHIFT));
+    return (struct hkm_slab *)(void *)(r->slabs + (~slot << HKM_SLAB_SHIFT)); /* ~slot is -1 - slot */
 }
 /* The same for an address, in fewer steps. */
 HKM_INLINE struct hkm_slab *hkm_slab_of(const struct hkm_range *r, const void *p)

@@ -47,7 +47,12 @@ void hkm_thread_each(void (*each)(struct hkm_heap *h, void *arg), void *arg)
         each(h, arg);
 }
 
-static void set_heap(struct hkm_heap *h) { hkm_tls.heap = (intptr_t)((uintptr_t)h - (uintptr_t)&hkm_heap_empty); }
+static void set_heap(struct hkm_heap *h)
+{
+    hkm_tls.heap = h;
+    hkm_in_order(); /* for a signal handler */
+    hkm_tls.below = HKM_TINY_MAX + 1;
+}
 
 /* ---- lists ------------------------------------------------------------------------------------------------------ */
 
@@ -170,8 +175,9 @@ static void death(void *arg)
     struct hkm_heap *h = hkm_thread_own();
     if (!h)
         return;
-    hkm_tls.heap = 0;
-    hkm_tls.exits = HKM_LATE;
+    hkm_tls.below = 0;
+    hkm_in_order();
+    hkm_tls.heap = HKM_LATE;
     hkm_heap_assign(h, 0);
     hkm_heap_flush(h);
     lock_threads();
@@ -284,18 +290,16 @@ static HKM_COLD struct hkm_heap *begin_late(void)
     return late;
 }
 
-struct hkm_heap *hkm_thread_own(void) { return hkm_tls.heap ? (struct hkm_heap *)hkm_thread_front() : NULL; }
-
 struct hkm_heap *hkm_thread_keep(void)
 {
-    return hkm_tls.heap || hkm_tls.exits == HKM_LATE ? hkm_thread_own() : birth();
+    return hkm_tls.heap ? hkm_thread_own() : birth();
 }
 
 struct hkm_heap *hkm_thread_begin(void)
 {
-    if (likely(hkm_tls.heap))
-        return (struct hkm_heap *)hkm_thread_front();
-    return hkm_tls.exits == HKM_LATE ? begin_late() : birth();
+    if (likely(hkm_tls.below))
+        return hkm_tls.heap;
+    return hkm_tls.heap == HKM_LATE ? begin_late() : birth();
 }
 
 void hkm_thread_end(struct hkm_heap *h)

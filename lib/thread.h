@@ -9,26 +9,21 @@
 #include "heap.h"
 
 /* All the thread-local storage that HAKMEM has: 16 bytes, initial-exec.  Both words are 0 in a thread that has not
- * allocated yet, and before TLS is set up at all.  The heap is kept as its distance from hkm_heap_empty, so that 0 means
- * the empty heap and the fast path needs no test whether there is one. */
+ * allocated yet, and before TLS is set up at all.  So `below` tells small sizes from large ones and, at once, threads that
+ * have a heap from those that have none, for which no size is small: the fast path needs one test for both. */
 struct hkm_tls {
-    intptr_t heap;
-    uintptr_t exits; /* HKM_LATE: the thread is ending and has given up its heap for good; else 0 */
+    struct hkm_heap *heap; /* NULL: none yet; HKM_LATE: the thread is ending and has given up its heap for good */
+    size_t below;          /* HKM_TINY_MAX + 1 while `heap` is a heap, else 0; set after it and cleared before it */
 };
-#define HKM_LATE ((uintptr_t)-1)
+#define HKM_LATE ((struct hkm_heap *)-1)
 extern __thread struct hkm_tls hkm_tls __attribute__((tls_model("initial-exec"), visibility("hidden")));
-
-HKM_INLINE struct hkm_front *hkm_thread_front(void)
-{
-    return (struct hkm_front *)((uintptr_t)&hkm_heap_empty + (uintptr_t)hkm_tls.heap);
-}
 
 /* For slow paths: the calling thread's heap, made or adopted if need be; NULL when memory is out.  A thread past the
  * library's destructor gets the late heap, locked until hkm_thread_end. */
 struct hkm_heap *hkm_thread_begin(void);
 void hkm_thread_end(struct hkm_heap *h);
 /* The thread's heap if it has one, else NULL; never makes one. */
-struct hkm_heap *hkm_thread_own(void);
+HKM_INLINE struct hkm_heap *hkm_thread_own(void) { return likely(hkm_tls.below) ? hkm_tls.heap : NULL; }
 /* The same, and it is made if need be; NULL: no memory, or the thread is past the library's destructor. */
 struct hkm_heap *hkm_thread_keep(void);
 

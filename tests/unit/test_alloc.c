@@ -29,7 +29,7 @@ START_TEST(borders_of_sizes)
         void *p[COUNT_OF(borders)];
         for (size_t i = 0; i < COUNT_OF(borders); i++) {
             size_t size = borders[i];
-            p[i] = pass == 2 ? hkm_alloc_zeroed(1, size, SITE) : hkm_alloc(size, SITE);
+            p[i] = pass == 2 ? hkm_alloc_zeroed_fast(1, size) : hkm_alloc(size, SITE);
             ck_assert_ptr_nonnull(p[i]);
             ck_assert_uint_eq((uintptr_t)p[i] % 16, 0);
             size_t usable = hkm_alloc_usable(p[i]);
@@ -105,17 +105,17 @@ START_TEST(impossible_sizes)
     } while (0)
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
         REFUSED(hkm_alloc(sizes[i], SITE));
-        REFUSED(hkm_alloc_zeroed(1, sizes[i], SITE));
-        REFUSED(hkm_alloc_zeroed(sizes[i], 1, SITE));
-        REFUSED(hkm_alloc_zeroed(sizes[i], 16, SITE));
+        REFUSED(hkm_alloc_zeroed_fast(1, sizes[i]));
+        REFUSED(hkm_alloc_zeroed_fast(sizes[i], 1));
+        REFUSED(hkm_alloc_zeroed_fast(sizes[i], 16));
         REFUSED(hkm_alloc_aligned(64, sizes[i]));
         REFUSED(hkm_alloc_aligned(MIB, sizes[i]));
-        REFUSED(hkm_alloc_resize(p, sizes[i], SITE));
+        REFUSED(hkm_alloc_resize_fast(p, sizes[i]));
         REFUSED(hkm_alloc_array(p, sizes[i], 16, SITE));
         REFUSED(hkm_alloc_resize(NULL, sizes[i], SITE));
     }
     REFUSED(hkm_alloc_aligned(SIZE_MAX / 2 + 1, 1));
-    REFUSED(hkm_alloc_zeroed(SIZE_MAX / 2 + 1, 2, SITE)); /* the product is 0 */
+    REFUSED(hkm_alloc_zeroed_fast(SIZE_MAX / 2 + 1, 2)); /* the product is 0 */
     ck_assert(pattern_holds(p, 100, 1));
     give(p);
 }
@@ -128,7 +128,7 @@ START_TEST(zeroed)
         for (size_t size = 1; size < 3 * MIB; size = size * 3 / 2 + 7) {
             unsigned n = size < 40000 ? COUNT_OF(p) : 4;
             for (unsigned i = 0; i < n; i++) {
-                p[i] = hkm_alloc_zeroed(i % 2 ? 1 : size, i % 2 ? size : 1, SITE);
+                p[i] = hkm_alloc_zeroed_fast(i % 2 ? 1 : size, i % 2 ? size : 1);
                 expect(p[i] && all_zero(p[i], size));
                 memset(p[i], 7, hkm_alloc_usable(p[i]));
             }
@@ -137,8 +137,8 @@ START_TEST(zeroed)
         }
         hkm_alloc_purge();
     }
-    ck_assert_ptr_nonnull(hkm_alloc_zeroed(0, 0, SITE));
-    ck_assert_ptr_nonnull(hkm_alloc_zeroed(0, SIZE_MAX, SITE));
+    ck_assert_ptr_nonnull(hkm_alloc_zeroed_fast(0, 0));
+    ck_assert_ptr_nonnull(hkm_alloc_zeroed_fast(0, SIZE_MAX));
 }
 END_TEST
 
@@ -158,7 +158,7 @@ START_TEST(aligned)
             memset(q, 2, hkm_alloc_usable(q));
             ck_assert(all_bytes(p, usable, 1));
             give(p);
-            q = hkm_alloc_resize(q, sizes[i] + 1000, SITE);
+            q = hkm_alloc_resize_fast(q, sizes[i] + 1000);
             ck_assert(q && all_bytes(q, sizes[i], 2));
             give(q);
         }
@@ -202,7 +202,7 @@ START_TEST(resize)
             size_t least = borders[i] < borders[j] ? borders[i] : borders[j];
             char *p = hkm_alloc(borders[i], SITE);
             pattern_fill(p, borders[i], i);
-            char *q = hkm_alloc_resize(p, borders[j], SITE);
+            char *q = hkm_alloc_resize_fast(p, borders[j]);
             if (!borders[j]) {
                 ck_assert_ptr_null(q); /* it is freed */
                 continue;
@@ -212,7 +212,7 @@ START_TEST(resize)
             ck_assert_uint_ge(hkm_alloc_usable(q), borders[j]);
             pattern_fill(q, borders[j], j);
             if (borders[j] >= 16 && !HKM_VALGRIND)
-                ck_assert_ptr_eq(hkm_alloc_resize(q, borders[j], SITE), q); /* the same size: the same place */
+                ck_assert_ptr_eq(hkm_alloc_resize_fast(q, borders[j]), q); /* the same size: the same place */
             ck_assert(pattern_holds(q, borders[j], j));
             give(q);
         }
@@ -224,6 +224,45 @@ START_TEST(resize)
     hkm_heap_flush(hkm_thread_own());
     hkm_alloc_stats(&s);
     ck_assert_uint_eq(s.live_bytes, 0);
+}
+END_TEST
+
+/* Within the caches of one thread, at their edges. */
+START_TEST(resize_in_the_caches)
+{
+    if (HKM_HARDENED)
+        return;
+    enum { FROM = 320, TO = 2000 };
+    static char *p[2000];
+    struct hkm_heap *h;
+    setenv("HAKMEM_DISABLE_NURSERY", "1", 1);
+    for (size_t i = 0; i < COUNT_OF(p); i++)
+        ck_assert_ptr_nonnull(p[i] = hkm_alloc(i % 2 ? FROM : TO, SITE));
+    h = hkm_thread_own();
+    struct hkm_bin *from = h->bin[hkm_class_of(FROM)], *to = h->bin[hkm_class_of(TO)];
+    for (size_t i = 0; i < COUNT_OF(p); i++) { /* each cache becomes full, and empty, on the way */
+        size_t had = to->cap - to->room, full = from->room == 1;
+        pattern_fill(p[i], FROM, i);
+        char *q = hkm_alloc_resize_fast(p[i], i % 2 ? TO : FROM);
+        ck_assert(q && q != p[i] && pattern_holds(q, FROM, i));
+        if (i % 2 && had && !full && from == h->bin[hkm_class_of(FROM)])
+            ck_assert_ptr_eq(from->slots[from->room], p[i]);
+        ck_assert(from->room >= 1 && to->room >= 1);
+        p[i] = q;
+        if (i % 500 == 499)
+            hkm_heap_flush(h);
+        from = h->bin[hkm_class_of(FROM)];
+        to = h->bin[hkm_class_of(TO)];
+    }
+    ck_assert(hkm_heap_valid(h));
+    /* TLS was set up afresh after the heap was made: its blocks are known by the thread's address alone. */
+    memset(&hkm_tls, 0, sizeof hkm_tls);
+    pattern_fill(p[0], FROM, 7);
+    p[0] = hkm_alloc_resize_fast(p[0], TO);
+    ck_assert(p[0] && pattern_holds(p[0], FROM, 7));
+    for (size_t i = 0; i < COUNT_OF(p); i++)
+        give(p[i]);
+    ck_assert(hkm_heap_valid(h));
 }
 END_TEST
 
@@ -248,7 +287,7 @@ static void random_work(uint64_t seed, int rounds)
         if (!held[i].p) {
             bool zero = random_below(&seed, 3) == 0, align = random_below(&seed, 8) == 0;
             size_t alignment = align ? (size_t)1 << random_below(&seed, 18) : 16;
-            held[i].p = zero ? hkm_alloc_zeroed(1, size, SITE)
+            held[i].p = zero ? hkm_alloc_zeroed_fast(1, size)
                              : align ? hkm_alloc_aligned(alignment, size) : hkm_alloc_fast(size);
             expect(held[i].p != NULL);
             expect(zero ? all_zero(held[i].p, size) : (uintptr_t)held[i].p % alignment == 0);
@@ -261,7 +300,7 @@ static void random_work(uint64_t seed, int rounds)
                 continue;
             }
             size += !size;
-            held[i].p = hkm_alloc_resize(held[i].p, size, SITE);
+            held[i].p = hkm_alloc_resize_fast(held[i].p, size);
             expect(held[i].p && pattern_holds(held[i].p, size < held[i].size ? size : held[i].size, i));
         }
         held[i].size = size;
@@ -361,11 +400,11 @@ START_TEST(tiny_ones_by_the_c_library)
     setenv("HAKMEM_WRAP_TINY", "0", 1);
     size_t slot = 0;
     for (size_t size = 0; size < 2000; size += 100) {
-        char *p = hkm_alloc(size, SITE), *q = hkm_alloc_zeroed(1, size, SITE);
+        char *p = hkm_alloc(size, SITE), *q = hkm_alloc_zeroed_fast(1, size);
         ck_assert(p && q && all_zero(q, size));
         ck_assert_int_eq(hkm_registry_find(p, &slot) == NULL, size + HKM_RED_ZONE <= HKM_TINY_MAX);
         pattern_fill(p, size, 1);
-        p = hkm_alloc_resize(p, size + 50, SITE);
+        p = hkm_alloc_resize_fast(p, size + 50);
         ck_assert(pattern_holds(p, size, 1));
         give(p);
         give(q);
@@ -389,7 +428,7 @@ START_TEST(foreign_pointers)
         pattern_fill(p, 100, 1);
         if (!SANITIZED)
             ck_assert_uint_ge(hkm_alloc_usable(p), 100);
-        p = hkm_alloc_resize(p, 100000, SITE);
+        p = hkm_alloc_resize_fast(p, 100000);
         ck_assert(pattern_holds(p, 100, 1));
         give(p);
         (void)hkm_alloc(10, SITE);
@@ -413,7 +452,7 @@ static void free_it_twice(void *p)
 }
 static void resize_it(void *p)
 {
-    (void)hkm_alloc_resize(p, 100, SITE);
+    (void)hkm_alloc_resize_fast(p, 100);
     CHILD(!"still here");
 }
 static void measure_it(void *p)
@@ -442,6 +481,13 @@ START_TEST(wrong_pointers)
             for (int k = 0; k < 300 && sizes[i] < 40000; k++)
                 p = hkm_alloc(sizes[i], SITE); /* the second time: in a slab for certain */
         }
+    }
+    /* Where a block would be if the slab had room for one more. */
+    char *last = hkm_alloc(400, SITE);
+    struct hkm_slab *slab = hkm_registry_slab(last);
+    if (slab->run == 0 && slab->size >= 400) {
+        char *behind = slab->start + (size_t)slab->blocks * slab->size;
+        unit_aborts(resize_it, behind, "hakmem: realloc(): invalid pointer: %p\n", (void *)behind);
     }
     /* A free slot of ours. */
     struct hkm_slab *s = hkm_superslab_run(1, 1);
@@ -480,7 +526,7 @@ static void *exchange(void *arg)
     uint64_t seed = (uintptr_t)arg;
     for (int round = 0; round < 40000; round++) {
         size_t size = 16 + random_below(&seed, random_below(&seed, 20) ? 600 : 100000);
-        char *p = random_below(&seed, 4) ? hkm_alloc(size, SITE) : hkm_alloc_zeroed(1, size, SITE);
+        char *p = random_below(&seed, 4) ? hkm_alloc(size, SITE) : hkm_alloc_zeroed_fast(1, size);
         if (!p)
             return NULL;
         pattern_fill(p + 8, size - 8, size);
@@ -492,7 +538,7 @@ static void *exchange(void *arg)
         if (!pattern_holds(p + 8, size - 8, size))
             return NULL;
         if (random_below(&seed, 8) == 0) {
-            p = hkm_alloc_resize(p, size + 300, SITE);
+            p = hkm_alloc_resize_fast(p, size + 300);
             if (!p || !pattern_holds(p + 8, size - 8, size))
                 return NULL;
         }
@@ -535,9 +581,9 @@ static void need_their_place(void *arg)
     CHILD(n >= 100 && n < COUNT_OF(p));
     for (size_t i = n; i-- > n - 60;)
         give(p[i]);
-    CHILD(hkm_thread_own()->front.runs.held > 0);
+    CHILD(hkm_thread_own()->runs.held > 0);
     CHILD(hkm_alloc(HKM_RUN_MAX, SITE) != NULL);
-    CHILD(hkm_thread_own()->front.runs.held == 0);
+    CHILD(hkm_thread_own()->runs.held == 0);
 }
 
 START_TEST(cached_runs_are_given_up)
@@ -560,7 +606,7 @@ static void run_out(void *arg)
             *p = last;
         CHILD(errno == ENOMEM);
         CHILD(n * size > 8 * MIB);
-        CHILD(hkm_alloc_resize(last, 40 * MIB, SITE) == NULL);
+        CHILD(hkm_alloc_resize_fast(last, 40 * MIB) == NULL);
         for (void **next; last; last = next) {
             next = *last;
             give(last);
@@ -579,12 +625,12 @@ START_TEST(a_run_outgrows_its_place)
     ck_assert_ptr_eq(low + SIZE, high);
     pattern_fill(p, SIZE, 1);
     pattern_fill(q, SIZE, 1);
-    ck_assert_ptr_nonnull(p = hkm_alloc_resize(low, SIZE + MIB, SITE));
+    ck_assert_ptr_nonnull(p = hkm_alloc_resize_fast(low, SIZE + MIB));
     ck_assert(pattern_holds(p, SIZE, 1) && pattern_holds(high, SIZE, 1));
     ck_assert_uint_ge(hkm_big_size(p), SIZE + MIB);
     static const size_t sizes[] = { 90 * MIB, 2 * MIB, 1000 };
     for (size_t i = 0; i < COUNT_OF(sizes); i++) {
-        ck_assert_ptr_nonnull(p = hkm_alloc_resize(p, sizes[i], SITE));
+        ck_assert_ptr_nonnull(p = hkm_alloc_resize_fast(p, sizes[i]));
         ck_assert(pattern_holds(p, sizes[i] < SIZE ? sizes[i] : SIZE, 1));
     }
     give(p);
@@ -594,7 +640,7 @@ START_TEST(a_run_outgrows_its_place)
         ck_assert_ptr_nonnull(some[i] = hkm_big_alloc(1, 16, SITE));
     ck_assert_ptr_nonnull(p = hkm_alloc(SIZE, SITE));
     ck_assert_ptr_nonnull(q = hkm_alloc(SIZE, SITE));
-    ck_assert_ptr_nonnull(high = hkm_alloc_resize(high, 3 * SIZE, SITE));
+    ck_assert_ptr_nonnull(high = hkm_alloc_resize_fast(high, 3 * SIZE));
     ck_assert_uint_eq(hkm_big_size(high), 0);
     ck_assert(pattern_holds(high, SIZE, 1));
 }
@@ -614,7 +660,7 @@ START_TEST(kept_big_blocks)
         ck_assert_uint_ge(hkm_bigcache_bytes(), sizes[i]);
         unit_aborts(free_it, p, "hakmem: free(): double free: %p\n", (void *)p);
         unit_aborts(resize_it, p, "hakmem: realloc(): double free: %p\n", (void *)p);
-        ck_assert_ptr_eq(hkm_alloc_zeroed(1, sizes[i] - HKM_RED_ZONE, SITE), p);
+        ck_assert_ptr_eq(hkm_alloc_zeroed_fast(1, sizes[i] - HKM_RED_ZONE), p);
         ck_assert(all_zero(p, sizes[i] - HKM_RED_ZONE));
         give(p);
         ck_assert_ptr_eq(hkm_alloc(sizes[i] - HKM_RED_ZONE, SITE), p);
@@ -634,7 +680,7 @@ START_TEST(out_of_memory)
 END_TEST
 
 UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, impossible_sizes, zeroed, aligned,
-          as_the_c_library_has_it, resize, random_operations, random_operations_minimal,
+          as_the_c_library_has_it, resize, resize_in_the_caches, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
           double_free_seen_at_flush, work_of_threads, cached_runs_are_given_up,
           a_run_outgrows_its_place, kept_big_blocks, out_of_memory)

@@ -65,14 +65,14 @@ START_TEST(empty_heap)
 {
     ck_assert_uint_eq(hkm_load(&hkm_bin_none.tag.thread), 0);
     ck_assert_int_ne(hkm_bin_none.tag.kind, HKM_KIND_SLAB);
+    start();
+    struct hkm_heap *h = new_heap();
     for (size_t size = 0; size <= HKM_TINY_MAX; size++) {
-        const struct hkm_bin *b = hkm_heap_empty.at[(size + 15) >> 4];
+        const struct hkm_bin *b = h->at[(size + 15) >> 4];
         expect(b == &hkm_bin_none && b->room == b->cap);
         expect(*(void *const *)((const char *)b + offsetof(struct hkm_bin, slots) + b->room * sizeof(void *)) == NULL);
     }
-    start();
-    struct hkm_heap *h = new_heap();
-    ck_assert_mem_eq(&h->front, &hkm_heap_empty, sizeof h->front);
+    ck_assert_uint_eq(h->runs.held, 0);
     ck_assert(hkm_heap_valid(h));
     hkm_heap_flush(h);
     ck_assert_uint_eq(hkm_heap_purge(h), 0);
@@ -88,7 +88,7 @@ START_TEST(sizes_find_their_bins)
     for (unsigned c = HKM_CLASSES; c-- > 0;)
         give(h, take(h, c));
     for (size_t size = 0; size <= HKM_TINY_MAX; size++) {
-        struct hkm_bin *b = h->front.at[(size + 15) >> 4];
+        struct hkm_bin *b = h->at[(size + 15) >> 4];
         expect(b == h->bin[hkm_class_of(size)] && b->tag.cls == hkm_class_of(size));
         expect(b->tag.magic == hkm_class[b->tag.cls].magic && hkm_load(&b->tag.thread) == hkm_os_thread());
     }
@@ -983,8 +983,8 @@ static void child_of_step(void)
     for (unsigned c = 0; c < HKM_CLASSES; c++) {
         struct hkm_bin *b = dead->bin[c];
         CHILD(b && b->cap && b->cap <= b->places && b->room == b->cap && !b->slots[b->cap]);
-        CHILD(c >= HKM_TINY_CLASSES || dead->front.at[hkm_class[c].size / 16] == b);
-        CHILD(c >= HKM_TINY_CLASSES || dead->front.at[c ? hkm_class[c - 1].size / 16 + 1 : 0] == b);
+        CHILD(c >= HKM_TINY_CLASSES || dead->at[hkm_class[c].size / 16] == b);
+        CHILD(c >= HKM_TINY_CLASSES || dead->at[c ? hkm_class[c - 1].size / 16 + 1 : 0] == b);
         for (unsigned i = 0; i < HKM_CAPS; i++)
             for (struct hkm_bin *old = dead->old[i]; old; old = old->slots[0])
                 CHILD(old != b && (char *)old > (char *)dead && (char *)old < dead->bump);

@@ -64,13 +64,13 @@ START_TEST(birth_on_first_use)
 {
     start();
     ck_assert_ptr_null(hkm_thread_own());
-    ck_assert_ptr_eq(hkm_thread_front(), &hkm_heap_empty);
+    ck_assert_uint_eq(hkm_tls.below, 0); /* no size is below it */
     ck_assert_uint_eq(hkm_thread_heaps(), 0);
     struct hkm_heap *h = hkm_thread_begin();
     ck_assert_ptr_nonnull(h);
     hkm_thread_end(h);
     ck_assert_ptr_eq(hkm_thread_own(), h);
-    ck_assert_ptr_eq(hkm_thread_front(), &h->front);
+    ck_assert_uint_eq(hkm_tls.below, HKM_TINY_MAX + 1);
     ck_assert_ptr_eq(hkm_thread_begin(), h);
     ck_assert_uint_eq(hkm_load(&h->thread), hkm_os_thread());
     ck_assert_uint_eq(hkm_thread_heaps(), 1);
@@ -287,7 +287,7 @@ static void *end_silently(void *arg)
 {
     give(take(5));
     *(struct hkm_heap **)arg = hkm_thread_own();
-    hkm_tls.heap = 0; /* as for another thread at the same address */
+    memset(&hkm_tls, 0, sizeof hkm_tls); /* as for another thread at the same address */
     give(take(5));
     return hkm_thread_own() == *(struct hkm_heap **)arg ? arg : NULL;
 }
@@ -306,7 +306,7 @@ END_TEST
 
 static void *die_late(void *arg)
 {
-    hkm_tls.exits = HKM_LATE; /* as in the last of many destructors */
+    hkm_tls = (struct hkm_tls){ HKM_LATE, 0 }; /* as in the last of many destructors */
     void *p = take(9), *q = take(70);
     memset(p, 7, hkm_class[9].size);
     memset(q, 7, hkm_class[70].size);
@@ -948,7 +948,7 @@ static void *flush_halfway(void *arg)
 {
     struct unit_gate *g = arg;
     void *p[6];
-    hkm_tls.exits = HKM_LATE;
+    hkm_tls = (struct hkm_tls){ HKM_LATE, 0 };
     for (unsigned i = 0; i < COUNT_OF(p); i++)
         p[i] = take(3);
     struct hkm_heap *h = hkm_thread_begin();
@@ -969,8 +969,7 @@ static void *flush_halfway(void *arg)
 static void late_child(void *arg)
 {
     static void *p[300];
-    hkm_tls.heap = 0;
-    hkm_tls.exits = HKM_LATE;
+    hkm_tls = (struct hkm_tls){ HKM_LATE, 0 };
     for (unsigned i = 0; i < COUNT_OF(p); i++) {
         p[i] = take(3);
         CHILD(p[i] != NULL);
