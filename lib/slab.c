@@ -134,45 +134,60 @@ unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want)
     return got;
 }
 
+/* Blocks of one word become free: one store for all of them. */
+HKM_INLINE void set_bits(struct hkm_slab *s, unsigned word, size_t bits)
+{
+    /* The offset of what is no block may lie behind the last one. */
+    if (unlikely(word * BITS + hkm_high_bit(bits) >= s->blocks))
+        hkm_os_bad_pointer("free", "invalid pointer", s->start + (word * BITS + hkm_high_bit(bits)) * s->size);
+    if (unlikely(s->free[word] & bits))
+        double_free(s, word, s->free[word] & bits);
+    s->free[word] |= bits;
+    if (word < s->hint)
+        s->hint = (uint16_t)word;
+}
+
+/* From blocks[i] on, those of one word; in most batches neighbours come together.  Returns where the next word begins.
+ * paged: they may be flagged, and the pages of those that are not have been written. */
+HKM_INLINE unsigned give_word(struct hkm_slab *s, void *const *blocks, unsigned i, unsigned n, unsigned word, bool paged)
+{
+    size_t skip = (size_t)word * BITS * s->size, span = (size_t)BITS * s->size, bits = 0;
+    uintptr_t from = (uintptr_t)s->start + skip;
+    uint32_t magic = s->magic;
+    if (span > HKM_SLOT_SIZE - skip)
+        span = HKM_SLOT_SIZE - skip;
+    for (; i < n; i++) {
+        uintptr_t a = (uintptr_t)blocks[i], offset = (paged ? a & ~HKM_ZERO : a) - from;
+        if (offset >= span)
+            break;
+        unsigned x = hkm_class_index(magic, offset);
+        size_t bit = (size_t)1 << x;
+        if (unlikely(bits & bit))
+            double_free(s, word, bit);
+        bits |= bit;
+        if (paged && !(a & HKM_ZERO))
+            s->zero &= (uint16_t)~pages_of_block(s, word * BITS + x);
+    }
+    set_bits(s, word, bits);
+    return i;
+}
+
 unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n)
 {
-    uintptr_t start = (uintptr_t)s->start;
-    uint32_t magic = s->magic;
     bool paged = s->size >= hkm_os.page;
-    unsigned i = 0, word = ~0u, low = s->hint;
-    size_t acc = 0; /* bits gathered for `word`: one store a word */
-    for (; i < n; i++) {
-        uintptr_t a = (uintptr_t)blocks[i];
-        size_t offset = (a & ~HKM_ZERO) - start;
+    unsigned i = 0;
+    while (i < n) {
+        size_t offset = ((uintptr_t)blocks[i] & ~HKM_ZERO) - (uintptr_t)s->start;
         if (offset >= HKM_SLOT_SIZE)
             break;
-        unsigned x = hkm_class_index(magic, offset), w = x / BITS;
-        size_t bit = (size_t)1 << x % BITS;
-        if (unlikely(x >= s->blocks))
-            hkm_os_bad_pointer("free", "invalid pointer", (void *)(a & ~HKM_ZERO));
-        if (w != word) {
-            if (acc) {
-                if (unlikely(s->free[word] & acc))
-                    double_free(s, word, s->free[word] & acc);
-                s->free[word] |= acc;
-            }
-            if (w < low)
-                low = w;
-            word = w;
-            acc = 0;
-        }
-        if (unlikely(acc & bit))
-            double_free(s, word, bit);
-        acc |= bit;
-        if (paged && !(a & HKM_ZERO))
-            s->zero &= (uint16_t)~pages_of_block(s, x);
+        unsigned x = hkm_class_index(s->magic, offset);
+        if (paged)
+            i = give_word(s, blocks, i, n, x / BITS, true);
+        else if (i + 1 < n && !(((uintptr_t)blocks[i] ^ (uintptr_t)blocks[i + 1]) >> HKM_SLOT_SHIFT))
+            i = give_word(s, blocks, i, n, x / BITS, false);
+        else /* alone, as in a heap whose blocks lie in a random order */
+            set_bits(s, x / BITS, (size_t)1 << x % BITS), i++;
     }
-    if (acc) {
-        if (unlikely(s->free[word] & acc))
-            double_free(s, word, s->free[word] & acc);
-        s->free[word] |= acc;
-    }
-    s->hint = (uint16_t)low;
     s->nfree = (uint16_t)(s->nfree + i);
     s->given = (uint32_t)hkm_load(&hkm_slab_clock);
     return i;
