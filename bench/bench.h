@@ -149,8 +149,32 @@ static inline void bench_report(const char *name, uint64_t ops, struct bench_tim
            (double)ops * 1e9 / (wall > 0 ? wall : 1), (unsigned long long)ops, wall / 1e9, u.ru_minflt, u.ru_maxrss);
 }
 
-/* The proof. With BENCH_PROVE set, the files that malloc and free are bound to go to stderr; BENCH_PROVE=exit then
- * ends the program, any other value lets it run. Call it first in main. */
+/* What the library that serves malloc says of its version; "" where it says nothing. */
+static inline const char *bench_version(char *text, size_t size)
+{
+    union {
+        void *p;
+        const char *(*hakmem)(void);
+        int (*mimalloc)(void);
+        const char *(*tcmalloc)(int *, int *, const char **);
+        int (*jemalloc)(const char *, void *, size_t *, void *, size_t);
+    } f;
+    size_t n = sizeof(char *);
+    char *said = NULL;
+    text[0] = 0;
+    if ((f.p = dlsym(RTLD_DEFAULT, "hak_version")))
+        snprintf(text, size, "%s", f.hakmem());
+    else if ((f.p = dlsym(RTLD_DEFAULT, "mi_version")))
+        snprintf(text, size, "mi_version %d", f.mimalloc());
+    else if ((f.p = dlsym(RTLD_DEFAULT, "tc_version")))
+        snprintf(text, size, "%s", f.tcmalloc(NULL, NULL, NULL));
+    else if ((f.p = dlsym(RTLD_DEFAULT, "mallctl")) && f.jemalloc("version", &said, &n, NULL, 0) == 0 && said)
+        snprintf(text, size, "%s", said);
+    return text;
+}
+
+/* The proof. With BENCH_PROVE set, the files that malloc and free are bound to go to stderr; BENCH_PROVE=exit then adds
+ * the version and ends the program, any other value lets it run. Call it first in main. */
 static inline void bench_prove(void)
 {
     const char *prove = getenv("BENCH_PROVE");
@@ -160,8 +184,11 @@ static inline void bench_prove(void)
     if (!dladdr(dlsym(RTLD_DEFAULT, "malloc"), &m) || !dladdr(dlsym(RTLD_DEFAULT, "free"), &f))
         bench_die("cannot tell which library malloc is bound to");
     fprintf(stderr, "prove: malloc=%s\nprove: free=%s\n", m.dli_fname, f.dli_fname);
-    if (strcmp(prove, "exit") == 0)
+    if (strcmp(prove, "exit") == 0) {
+        char text[128];
+        fprintf(stderr, "prove: version=%s\n", bench_version(text, sizeof text));
         exit(0);
+    }
 }
 
 #endif

@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: MIT
+# SPDX-FileCopyrightText: 2026 The libhakmem authors
+"""What bench/run and bench/report share: the table bench/lines, the fields of a run, and what is computed of runs.
+
+Runs of one line in one round are a pair. The ratio of two allocators is the Hodges-Lehmann estimate of their pairs' ratios,
+on logarithms, and its 95 % interval that of Wilcoxon's signed ranks: exact for any noise that hits both alike, and a few
+wild rounds do not move them. It takes six pairs; with fewer there is no interval.
+"""
+import collections
+import fnmatch
+import math
+import os
+import re
+import statistics
+import sys
+
+FOLDER = os.path.dirname(os.path.abspath(__file__))
+# A row of the CSV. The numbers among them are empty in a run that failed before they could be taken.
+WORDS = ("bench", "group", "figures", "allocator", "error", "date", "version", "library", "machine", "system")
+NUMBERS = ("threads", "round", "warmup", "status", "cpu_s", "user_s", "sys_s", "wall_s", "peak_rss_kib", "minor_faults",
+           "major_faults", "ns_per_op", "ops_per_s", "kept_kib", "steady_faults", "load", "steal_s", "jobs", "seed")
+FIELDS = ("bench", "group", "threads", "figures", "allocator", "round", "warmup", *NUMBERS[3:15], "error", "load",
+          "steal_s", "jobs", "seed", "date", "version", "library", "machine", "system")
+PAIRS_AT_LEAST = 6
+SMALL_HEAP_KIB, SMALL_HEAP_MORE_KIB = 8192, 256
+
+
+def note(text):
+    print(f"{os.path.basename(sys.argv[0])}: {' '.join(text.split())}", file=sys.stderr, flush=True)
+
+
+def wrong(text):
+    """Nothing can be done: exit code 2."""
+    note(text)
+    sys.exit(2)
+
+
+# ---- the table -------------------------------------------------------------------------------------------------------
+
+Line = collections.namedtuple("Line", "name group threads figures command")
+Table = collections.namedtuple("Table", "lines groups quick allocators")
+
+
+def thread_counts(word, cpus):
+    def number(text):
+        text = {"cpus": str(cpus), "2cpus": str(2 * cpus)}.get(text, text)
+        if not text.isdecimal() or int(text) < 1:
+            raise ValueError(f"{word} is no number of threads")
+        return int(text)
+    first, dots, last = word.partition("..")
+    if not dots:
+        return [number(word)]
+    first, last = number(first), number(last)
+    return [first, *(1 << i for i in range(31) if first < 1 << i < last), *([last] if last > first else [])]
+
+
+def read_table(paths, cpus=None):
+    cpus = cpus or os.cpu_count() or 1
+    table = Table({}, {}, [], {})
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8") as file:
+                rows = file.read().splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            wrong(f"{path}: {getattr(error, 'strerror', None) or error}")
+        for number, row in enumerate(rows, 1):
+            try:
+                read_row(table, row.split(), cpus)
+            except ValueError as error:
+                wrong(f"{path}: line {number}: {error}")
+    for line in table.lines.values():
+        table.groups.setdefault(line.group, {})
+    return table
+
+
+def read_row(table, words, cpus):
+    if not words or words[0].startswith("#"):
+        return
+    kind, words = words[0], words[1:]
+    if kind == "line" and len(words) >= 5:
+        name, group, threads, figures = words[:4]
+        for t in thread_counts(threads, cpus):
+            command = [re.sub(r"@t\b", str(t), w) for w in words[4:]]
+            line = Line(re.sub(r"@t\b", str(t), name), group, t, frozenset(figures.split(",")) - {"-"}, command)
+            if not line.figures <= {"ops", "steady", "kept", "core"}:
+                raise ValueError(f"unknown figures {figures}")
+            if line.name in table.lines:
+                raise ValueError(f"{line.name} is there already")
+            table.lines[line.name] = line
+    elif kind == "group" and words:
+        bars = dict(w.partition("=")[::2] for w in words[1:])
+        if not set(bars) <= {"time", "rss", "mean-time", "mean-rss", "speedup"}:
+            raise ValueError(f"unknown bar in {' '.join(words[1:])}")
+        table.groups[words[0]] = {k: float(v) for k, v in bars.items()}
+    elif kind == "quick":
+        table.quick.extend(words)
+    elif kind == "allocator" and len(words) >= 2:
+        table.allocators[words[0]] = words[1:]
+    else:
+        raise ValueError(f"cannot be read: {kind} {' '.join(words)}"[:100])
+
+
+def matches(name, pattern):
+    """A line's name, a pattern, or the first parts of a name."""
+    return fnmatch.fnmatchcase(name, pattern) or name.startswith(pattern.rstrip("/") + "/")
+
+
+# ---- statistics ------------------------------------------------------------------------------------------------------
+
+def ratio(pairs):
+    """pairs: (a, b) -> estimate of a / b, and its 95 % interval, or None where the pairs are too few for one."""
+    logs = [math.log(max(a, 1e-9) / max(b, 1e-9)) for a, b in pairs]
+    n = len(logs)
+    walsh = sorted((logs[i] + logs[j]) / 2 for i in range(n) for j in range(i + 1))
+    estimate = math.exp(statistics.median(walsh))
+    if n < PAIRS_AT_LEAST:
+        return estimate, None
+    ways = [1] + [0] * len(walsh)                       # in how many of the 2^n signs is the sum of ranks that
+    for rank in range(1, n + 1):
+        for total in range(len(walsh), rank - 1, -1):
+            ways[total] += ways[total - rank]
+    below, cut = 0, 0                                   # so many averages are cut off at each end
+    while (below + ways[cut]) * 40 <= 1 << n:           # 2.5 % of them
+        below += ways[cut]
+        cut += 1
+    return estimate, (math.exp(walsh[cut - 1]), math.exp(walsh[-cut]))
+
+
+def within(interval, estimate, share):
+    return interval is not None and interval[1] / estimate - 1 <= share and 1 - interval[0] / estimate <= share
+
+
+def geometric_mean(values):
+    return math.exp(statistics.fmean(math.log(max(v, 1e-9)) for v in values))
+
+
+def mean_of_ratios(cells):
+    """The geometric mean of independent ratios, and its interval, of theirs taken for that of a normal distribution."""
+    mean = geometric_mean([c.ratio for c in cells])
+    if any(c.interval is None for c in cells):
+        return mean, None
+    half = math.sqrt(sum((math.log(c.interval[1] / c.interval[0]) / 2) ** 2 for c in cells)) / len(cells)
+    return mean, (mean * math.exp(-half), mean * math.exp(half))
+
+
+# ---- what is computed of runs ----------------------------------------------------------------------------------------
+
+class Cell:
+    """One allocator on one line: medians of what went well, and how it compares."""
+    def __init__(self, runs):
+        good = [r for r in runs if not r["error"] and not r["warmup"]]
+        failed = [r for r in runs if r["error"]]        # a failure counts in the warm-up too
+        self.runs, self.failed = len(good) + len(failed), len(failed)
+        self.error = failed[0]["error"] if failed else ""
+        self.good = {r["round"]: r for r in good}
+        self.ratio = self.interval = self.rss_ratio = None
+
+    def median(self, field):
+        values = [r[field] for r in self.good.values() if r[field] != ""]
+        return statistics.median(values) if values else None
+
+
+class Result:
+    """One line. best and smallest: the rival (any but the subject) with the least time, and memory."""
+    def __init__(self, name, runs, subject, clock):
+        self.name, self.clock = name, clock
+        self.group, self.threads = runs[0]["group"], runs[0]["threads"]
+        self.core = "core" in runs[0]["figures"].split(",")
+        by = collections.defaultdict(list)
+        for r in runs:
+            by[r["allocator"]].append(r)
+        self.cells = {a: Cell(rs) for a, rs in by.items()}
+        good = {a: c for a, c in self.cells.items() if c.good}
+        rivals = [a for a in good if a != subject] or list(good)
+        self.best = min(rivals, key=lambda a: good[a].median(clock), default=None)
+        self.smallest = min(rivals, key=lambda a: good[a].median("peak_rss_kib"), default=None)
+        for cell in good.values():
+            pairs = [(r[clock], good[self.best].good[i][clock])
+                     for i, r in cell.good.items() if i in good[self.best].good]
+            if pairs:
+                cell.ratio, cell.interval = ratio(pairs)
+            cell.rss_ratio = cell.median("peak_rss_kib") / max(good[self.smallest].median("peak_rss_kib"), 1)
+
+    def settled(self, subject, share):
+        """Nothing is to be learned from more rounds."""
+        cell = self.cells.get(subject)
+        return (not self.core and cell is not None and cell.ratio is not None and self.best != subject
+                and within(cell.interval, cell.ratio, share))
+
+
+def analyse(runs, subject, clock="cpu_s"):
+    by = collections.defaultdict(list)
+    for r in runs:
+        by[r["bench"]].append(r)
+    return [Result(name, rs, subject, clock) for name, rs in by.items()]
+
+
+def series(results):
+    """stem -> {threads: result}, of those that are more than one."""
+    found = collections.defaultdict(dict)
+    for r in results:
+        stem, _, last = r.name.rpartition("/")
+        if last == str(int(r.threads)):
+            found[stem][int(r.threads)] = r
+    return {stem: dict(sorted(by.items())) for stem, by in found.items() if len(by) > 1}
+
+
+def speedup(one, two, allocator):
+    """Throughput of a line over that of another one, in the same rounds: as ratio(), or None."""
+    a, b = (r.cells.get(allocator) for r in (two, one))
+    pairs = [(r["ops_per_s"], b.good[i]["ops_per_s"]) for i, r in a.good.items()
+             if i in b.good and r["ops_per_s"] != "" and b.good[i]["ops_per_s"] != ""] if a and b else []
+    return ratio(pairs) if pairs else None
+
+
+def verdicts(result, bars, subject):
+    """The bars of a line: (text, holds) each."""
+    cell, out = result.cells.get(subject), []
+    if result.core or cell is None or result.best == subject:
+        return out
+    if "time" in bars:
+        reached = cell.interval[0] if cell.interval else cell.ratio
+        out.append((f"time {bars['time']:.2f}", reached is not None and round(reached, 2) <= bars["time"]))
+    if "rss" in bars:
+        glibc = result.cells.get("glibc")
+        small = glibc.median("peak_rss_kib") if glibc else None
+        out.append((f"RSS {bars['rss']:.2f}", cell.rss_ratio is not None and (
+            round(cell.rss_ratio, 2) <= bars["rss"] or small is not None and small < SMALL_HEAP_KIB
+            and cell.median("peak_rss_kib") <= small + SMALL_HEAP_MORE_KIB)))
+    return out
+
+
+def span(interval):
+    return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
+
+
+def shown(bars):
+    return ", ".join(text + (" held" if holds else " MISSED") for text, holds in bars)
+
+
+class Section:
+    """A heading, a table (a head and rows of words; the first column is left-aligned), and remarks below it."""
+    def __init__(self, heading, head=(), rows=(), remarks=()):
+        self.heading, self.head, self.rows, self.remarks = heading, list(head), list(rows), list(remarks)
+
+    def text(self):
+        out, rows = [self.heading, "=" * len(self.heading)], [self.head, *self.rows] if self.head else []
+        width = [max(len(r[i]) for r in rows) for i in range(len(self.head))]
+        left = (0, len(width) - 1) if self.head and self.head[-1] in ("bars", "error") else (0,)
+        out += ["  ".join(c.ljust(w) if i in left else c.rjust(w)
+                          for i, (c, w) in enumerate(zip(r, width))).rstrip() for r in rows]
+        return "\n".join(out + self.remarks) + "\n"
+
+    def markdown(self):
+        cell = lambda c: c.replace("|", "\\|")
+        out = [f"## {self.heading}", ""]
+        if self.head:
+            out += ["| " + " | ".join(map(cell, r)) + " |" for r in (self.head, *self.rows)]
+            out.insert(3, "|---" + "|---:" * (len(self.head) - 1) + "|")
+            out.append("")
+        for remark in self.remarks:
+            out += [remark, ""]
+        return "\n".join(out)
+
+
+def sections(runs, subject, groups, clock="cpu_s", details=False):
+    """The report, and how many bars were missed."""
+    results = analyse(runs, subject, clock)
+    names = list(dict.fromkeys(r["allocator"] for r in runs))
+    time_of = {"cpu_s": "CPU", "wall_s": "wall"}[clock]
+    compared, missed, held, slower, out = [r for r in results if not r.core], [], 0, [], []
+    seen = [g for g in groups if any(r.group == g for r in compared)]
+    seen += [g for g in dict.fromkeys(r.group for r in compared) if g not in seen]
+    for group in seen:
+        lines, bars = [r for r in compared if r.group == group], groups.get(group, {})
+        rows, rivals = [], any(r.best != subject for r in lines)
+        for r in lines:
+            judged = verdicts(r, bars, subject)
+            held += sum(h for _, h in judged)
+            missed += [f"{r.name} ({text})" for text, h in judged if not h]
+            cell = r.cells.get(subject)
+            if cell and cell.ratio and cell.ratio > 1 and r.best != subject:
+                slower.append(r.name)
+            rows.append([r.name, *(one_cell(r.cells.get(a)) for a in names),
+                         span(cell.interval) if cell and r.best != subject else "", r.best or "", shown(judged)])
+        whole = [r for r in lines if all(a in r.cells and r.cells[a].ratio for a in names)]
+        if len(whole) > 1:
+            mean, interval = mean_of_ratios([r.cells[subject] for r in whole]) if subject in names else (None, None)
+            memory = {a: geometric_mean([r.cells[a].rss_ratio for r in whole]) for a in names}
+            judged = []
+            if mean and rivals and "mean-time" in bars:
+                judged.append((f"time {bars['mean-time']:.2f}", round((interval or (mean,))[0], 2) <= bars["mean-time"]))
+            if mean and rivals and "mean-rss" in bars:
+                judged.append((f"RSS {bars['mean-rss']:.2f}", round(memory[subject], 2) <= bars["mean-rss"]))
+            held += sum(h for _, h in judged)
+            missed += [f"geometric mean of {group} ({text})" for text, h in judged if not h]
+            means = {a: geometric_mean([r.cells[a].ratio for r in whole]) for a in names}
+            rows.append([f"geometric mean of {len(whole)}", *(f"{means[a]:.2f}/{memory[a]:.2f}" for a in names),
+                         span(interval) if rivals else "", "", shown(judged)])
+        out.append(Section(f"{group}: {time_of} time/peak RSS, over the best rival", ["line", *names, f"{subject}: 95 %", "best",
+                           "bars"], rows))
+    out += thread_section(compared, names, subject, groups, missed)
+    held += sum(h for s in out for h in getattr(s, "held", []))
+    core = [r for r in results if r.core]
+    if core:
+        rows = [[r.name, *(number(c.median("ns_per_op"), ".2f"), number(low_high(c, "ns_per_op")), str(len(c.good)))]
+                for r in core for c in r.cells.values() if c.good]
+        out.append(Section("Parts of HAKMEM", ["line", "ns/op", "from to", "runs"], rows))
+    if details:
+        rows = [[r.name, a, str(len(c.good)), *(number(c.median(f), p) for f, p in (
+            ("cpu_s", ".3f"), ("wall_s", ".3f"), ("peak_rss_kib", ".0f"), ("minor_faults", ".0f"), ("ns_per_op", ".2f"),
+            ("ops_per_s", ".4g"), ("kept_kib", ".0f"), ("steady_faults", ".0f")))]
+            for r in results for a, c in r.cells.items() if c.good]
+        out.append(Section("Medians", ["line", "allocator", "runs", "CPU s", "wall s", "RSS KiB", "faults", "ns/op", "ops/s",
+                                       "kept KiB", "steady faults"], rows))
+    failed = [[r.name, a, f"{c.failed} of {c.runs}", c.error] for r in results for a, c in r.cells.items() if c.failed]
+    if failed:
+        out.append(Section("Failed", ["line", "allocator", "runs", "error"], failed))
+    judged = [r for r in compared if subject in r.cells and r.cells[subject].ratio and r.best != subject]
+    summary = Section("Summary")
+    if judged:
+        summary.remarks.append(f"{subject} is slower than the best rival on {len(slower)} of {len(judged)} lines"
+                               + (": " + ", ".join(slower) if slower else "") + ".")
+    if held or missed:
+        summary.remarks.append(f"{held} of {held + len(missed)} bars are held"
+                               + ("; missed: " + ", ".join(missed) if missed else "") + ".")
+    if failed:
+        summary.remarks.append(f"{len(failed)} lines with failed runs: see there.")
+    return out + ([summary] if summary.remarks else []), results, len(missed)
+
+
+def one_cell(cell):
+    if cell is None:
+        return "-"
+    if not cell.good or cell.ratio is None:
+        return "not served" if cell.error.startswith("not served") else "FAILED" if cell.failed else "-"
+    return f"{cell.ratio:.2f}/{cell.rss_ratio:.2f}" + "!" * bool(cell.failed)
+
+
+def number(value, form="s"):
+    return "" if value is None else format(value, form)
+
+
+def low_high(cell, field):
+    values = [r[field] for r in cell.good.values() if r[field] != ""]
+    return f"{min(values):.2f} to {max(values):.2f}" if values else ""
+
+
+def thread_section(results, names, subject, groups, missed):
+    """Throughput over the threads, and the bars of speedup."""
+    rows, held = [], []
+    for stem, by in series(results).items():
+        counts = list(by)
+        base, judged, interval = by[counts[0]], [], None
+        for t in counts[1:]:
+            cells, bar = [], groups.get(by[t].group, {}).get("speedup")
+            for a in names:
+                s = speedup(base, by[t], a)
+                cells.append(f"{s[0]:.2f}" if s else "-")
+                if s and a == subject:
+                    interval = s[1]
+                    if bar and (counts[0], t) == (1, 2):
+                        judged = [(f"{bar:.2f}", (interval or (0, s[0]))[1] >= bar)]
+            held += [h for _, h in judged]
+            missed += [f"{stem} (speedup {text})" for text, h in judged if not h]
+            rows.append([f"{stem}: {t} over {counts[0]}", *cells, span(interval), shown(judged)])
+            judged, interval = [], None
+    if not rows:
+        return []
+    section = Section("Threads: throughput over that of the fewest", ["series", *names, f"{subject}: 95 %", "bars"], rows)
+    section.held = held
+    return [section]
