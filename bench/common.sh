@@ -47,10 +47,9 @@ find_allocator() {
     */*) wanted=$1; [ -e "$wanted" ] || { say "$1: no such file"; return 1; } ;;
     glibc) return 0 ;;
     hakmem) wanted=$(find_hakmem) || return 1 ;;
-    mimalloc) wanted='libmimalloc.so.3 libmimalloc.so.2 libmimalloc.so.2.0 libmimalloc.so' ;;
-    jemalloc) wanted='libjemalloc.so.2' ;;
-    tcmalloc) wanted='libtcmalloc_minimal.so.4' ;;
-    *) say "unknown allocator $1: glibc, hakmem, mimalloc, jemalloc, tcmalloc, or the path of a library"; return 1 ;;
+    *)  wanted=$(awk -v name="$1" '$1 == "allocator" && $2 == name { $1 = $2 = ""; print }' "$here/lines")
+        [ -n "$wanted" ] ||
+            { say "unknown allocator $1: glibc, one that stands in bench/lines, or the path of a library"; return 1; } ;;
     esac
     for library in $wanted; do
         found=$(served_by "$library")

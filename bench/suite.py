@@ -13,6 +13,7 @@ import os
 import re
 import statistics
 import sys
+import textwrap
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 # A row of the CSV. The numbers among them are empty in a run that failed before they could be taken.
@@ -249,7 +250,8 @@ class Section:
         left = (0, len(width) - 1) if self.head and self.head[-1] in ("bars", "error") else (0,)
         out += ["  ".join(c.ljust(w) if i in left else c.rjust(w)
                           for i, (c, w) in enumerate(zip(r, width))).rstrip() for r in rows]
-        return "\n".join(out + self.remarks) + "\n"
+        return "\n".join(out + [textwrap.fill(r, 120, break_long_words=False, break_on_hyphens=False)
+                                for r in self.remarks]) + "\n"
 
     def markdown(self):
         cell = lambda c: c.replace("|", "\\|")
@@ -263,10 +265,15 @@ class Section:
         return "\n".join(out)
 
 
+def allocators_of(runs, subject):
+    """In the order in which they are shown."""
+    return sorted({r["allocator"] for r in runs}, key=lambda a: (a != subject, a != "glibc", a))
+
+
 def sections(runs, subject, groups, clock="cpu_s", details=False):
-    """The report, and how many bars were missed."""
+    """The report, as sections, and the results that it was made of."""
     results = analyse(runs, subject, clock)
-    names = list(dict.fromkeys(r["allocator"] for r in runs))
+    names = allocators_of(runs, subject)
     time_of = {"cpu_s": "CPU", "wall_s": "wall"}[clock]
     compared, missed, held, slower, out = [r for r in results if not r.core], [], 0, [], []
     seen = [g for g in groups if any(r.group == g for r in compared)]
@@ -297,8 +304,8 @@ def sections(runs, subject, groups, clock="cpu_s", details=False):
             means = {a: geometric_mean([r.cells[a].ratio for r in whole]) for a in names}
             rows.append([f"geometric mean of {len(whole)}", *(f"{means[a]:.2f}/{memory[a]:.2f}" for a in names),
                          span(interval) if rivals else "", "", shown(judged)])
-        out.append(Section(f"{group}: {time_of} time/peak RSS, over the best rival", ["line", *names, f"{subject}: 95 %", "best",
-                           "bars"], rows))
+        out.append(Section(f"{group}: {time_of} time/peak RSS, over the best rival",
+                           ["line", *names, f"{subject}: 95 %", "best", "bars"], rows))
     out += thread_section(compared, names, subject, groups, missed)
     held += sum(h for s in out for h in getattr(s, "held", []))
     core = [r for r in results if r.core]
@@ -326,7 +333,7 @@ def sections(runs, subject, groups, clock="cpu_s", details=False):
                                + ("; missed: " + ", ".join(missed) if missed else "") + ".")
     if failed:
         summary.remarks.append(f"{len(failed)} lines with failed runs: see there.")
-    return out + ([summary] if summary.remarks else []), results, len(missed)
+    return out + ([summary] if summary.remarks else []), results
 
 
 def one_cell(cell):

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# benches.sh: docs/performance.md names every bench program and script, and every line of compare.py runs a program that
+# benches.sh: docs/performance.md names every bench program and script, and every line of bench/lines runs a program that
 # there is, whose head says how it is called.  Programs that are built refuse a wrong command line, and say of themselves
 # which malloc serves them.
 # shellcheck source=tests/lint/common.sh
@@ -11,7 +11,7 @@
 programs=$(sed -n '/^BENCHES = /,/[^\\]$/s,^	bench/\([a-z_]*\).*,\1,p' Makefile.am)
 [ "$(wc -l <<<"$programs")" -gt 10 ] || echo "only $programs" | no_complaints "the list of benches is found"
 
-for name in $programs $(sed -n '/^BENCH_FILES = /,/[^\\]$/s,^	bench/\([a-z_]*\.\(sh\|py\)\).*,\1,p' Makefile.am); do
+for name in $programs $(sed -n '/^BENCH_FILES = /,/[^\\]$/s,^	bench/\([a-z_]*\(\.sh\|\.py\|\)\)\( .*\|\)$,\1,p' Makefile.am); do
     [ "$name" = common.sh ] || grep -Eq "[\`/]$name([^a-z_]|\$)" docs/performance.md || echo "$name"
 done | no_complaints "docs/performance.md names every bench"
 
@@ -21,9 +21,12 @@ done | no_complaints "the head of every bench says how it is called"
 
 python=$(PATH=/usr/bin:/bin:$PATH command -v python3)
 if [ -n "$python" ]; then
-    "$python" bench/compare.py --list | while read -r line program _; do
-        grep -qx "$program" <<<"$programs" || echo "$line: $program"
-    done | no_complaints "every line of compare.py runs a program of ours"
+    { "$python" bench/run --list && "$python" bench/run --programs --list; } | while read -r line _ _ program _; do
+        case $program in
+            */* | *=*) ;;
+            *) grep -qx "$program" <<<"$programs" || echo "$line: $program" ;;
+        esac
+    done | no_complaints "every line of bench/lines runs a program of ours, or one of the system"
 fi
 
 for name in $programs; do

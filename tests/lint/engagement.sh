@@ -25,6 +25,6 @@ done | no_complaints "every script of bench finds its allocators by common.sh"
 {
     grep -q 'served_by' bench/common.sh || echo "bench/common.sh proves nothing"
     grep -q 'prove' bench/bench.h || echo "bench/bench.h proves nothing"
-    grep -q 'BENCH_PROVE' bench/compare.py || echo "bench/compare.py proves nothing"
-} | no_complaints "which, as compare.py, proves who serves malloc"
+    grep -q 'BENCH_PROVE' bench/run || echo "bench/run proves nothing"
+} | no_complaints "which, as bench/run, proves who serves malloc"
 done_testing
