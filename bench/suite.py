@@ -2,9 +2,9 @@
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 """What bench/run and bench/report share: the table bench/lines, the fields of a run, and what is computed of runs.
 
-Runs of one line in one round are a pair. The ratio of two allocators is the Hodges-Lehmann estimate of their pairs' ratios,
-on logarithms, and its 95 % interval that of Wilcoxon's signed ranks: exact for any noise that hits both alike, and a few
-wild rounds do not move them. It takes six pairs; with fewer there is no interval.
+Runs of one line in one round are a pair. The ratio of two allocators is the Hodges-Lehmann estimate of their pairs'
+ratios, on logarithms, and its 95 % interval that of Wilcoxon's signed ranks: exact for any noise that hits both alike,
+and a few wild rounds do not move them. It takes six pairs; with fewer there is no interval.
 """
 import collections
 import fnmatch
@@ -235,10 +235,6 @@ def span(interval):
     return f"{interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
 
 
-def shown(bars):
-    return ", ".join(text + (" held" if holds else " MISSED") for text, holds in bars)
-
-
 class Section:
     """A heading, a table (a head and rows of words; the first column is left-aligned), and remarks below it."""
     def __init__(self, heading, head=(), rows=(), remarks=()):
@@ -270,110 +266,122 @@ def allocators_of(runs, subject):
     return sorted({r["allocator"] for r in runs}, key=lambda a: (a != subject, a != "glibc", a))
 
 
-def sections(runs, subject, groups, clock="cpu_s", details=False):
-    """The report, as sections, and the results that it was made of."""
-    results = analyse(runs, subject, clock)
-    names = allocators_of(runs, subject)
-    time_of = {"cpu_s": "CPU", "wall_s": "wall"}[clock]
-    compared, missed, held, slower, out = [r for r in results if not r.core], [], 0, [], []
-    seen = [g for g in groups if any(r.group == g for r in compared)]
-    seen += [g for g in dict.fromkeys(r.group for r in compared) if g not in seen]
-    for group in seen:
-        lines, bars = [r for r in compared if r.group == group], groups.get(group, {})
-        rows, rivals = [], any(r.best != subject for r in lines)
-        for r in lines:
-            judged = verdicts(r, bars, subject)
-            held += sum(h for _, h in judged)
-            missed += [f"{r.name} ({text})" for text, h in judged if not h]
-            cell = r.cells.get(subject)
-            if cell and cell.ratio and cell.ratio > 1 and r.best != subject:
-                slower.append(r.name)
-            rows.append([r.name, *(one_cell(r.cells.get(a)) for a in names),
-                         span(cell.interval) if cell and r.best != subject else "", r.best or "", shown(judged)])
-        whole = [r for r in lines if all(a in r.cells and r.cells[a].ratio for a in names)]
-        if len(whole) > 1:
-            mean, interval = mean_of_ratios([r.cells[subject] for r in whole]) if subject in names else (None, None)
-            memory = {a: geometric_mean([r.cells[a].rss_ratio for r in whole]) for a in names}
-            judged = []
-            if mean and rivals and "mean-time" in bars:
-                judged.append((f"time {bars['mean-time']:.2f}", round((interval or (mean,))[0], 2) <= bars["mean-time"]))
-            if mean and rivals and "mean-rss" in bars:
-                judged.append((f"RSS {bars['mean-rss']:.2f}", round(memory[subject], 2) <= bars["mean-rss"]))
-            held += sum(h for _, h in judged)
-            missed += [f"geometric mean of {group} ({text})" for text, h in judged if not h]
-            means = {a: geometric_mean([r.cells[a].ratio for r in whole]) for a in names}
-            rows.append([f"geometric mean of {len(whole)}", *(f"{means[a]:.2f}/{memory[a]:.2f}" for a in names),
-                         span(interval) if rivals else "", "", shown(judged)])
-        out.append(Section(f"{group}: {time_of} time/peak RSS, over the best rival",
-                           ["line", *names, f"{subject}: 95 %", "best", "bars"], rows))
-    out += thread_section(compared, names, subject, groups, missed)
-    held += sum(h for s in out for h in getattr(s, "held", []))
-    core = [r for r in results if r.core]
-    if core:
-        rows = [[r.name, *(number(c.median("ns_per_op"), ".2f"), number(low_high(c, "ns_per_op")), str(len(c.good)))]
-                for r in core for c in r.cells.values() if c.good]
-        out.append(Section("Parts of HAKMEM", ["line", "ns/op", "from to", "runs"], rows))
-    if details:
-        rows = [[r.name, a, str(len(c.good)), *(number(c.median(f), p) for f, p in (
-            ("cpu_s", ".3f"), ("wall_s", ".3f"), ("peak_rss_kib", ".0f"), ("minor_faults", ".0f"), ("ns_per_op", ".2f"),
-            ("ops_per_s", ".4g"), ("kept_kib", ".0f"), ("steady_faults", ".0f")))]
-            for r in results for a, c in r.cells.items() if c.good]
-        out.append(Section("Medians", ["line", "allocator", "runs", "CPU s", "wall s", "RSS KiB", "faults", "ns/op", "ops/s",
-                                       "kept KiB", "steady faults"], rows))
-    failed = [[r.name, a, f"{c.failed} of {c.runs}", c.error] for r in results for a, c in r.cells.items() if c.failed]
-    if failed:
-        out.append(Section("Failed", ["line", "allocator", "runs", "error"], failed))
-    judged = [r for r in compared if subject in r.cells and r.cells[subject].ratio and r.best != subject]
-    summary = Section("Summary")
-    if judged:
-        summary.remarks.append(f"{subject} is slower than the best rival on {len(slower)} of {len(judged)} lines"
-                               + (": " + ", ".join(slower) if slower else "") + ".")
-    if held or missed:
-        summary.remarks.append(f"{held} of {held + len(missed)} bars are held"
-                               + ("; missed: " + ", ".join(missed) if missed else "") + ".")
-    if failed:
-        summary.remarks.append(f"{len(failed)} lines with failed runs: see there.")
-    return out + ([summary] if summary.remarks else []), results
-
-
-def one_cell(cell):
-    if cell is None:
-        return "-"
-    if not cell.good or cell.ratio is None:
-        return "not served" if cell.error.startswith("not served") else "FAILED" if cell.failed else "-"
-    return f"{cell.ratio:.2f}/{cell.rss_ratio:.2f}" + "!" * bool(cell.failed)
-
-
 def number(value, form="s"):
     return "" if value is None else format(value, form)
 
 
-def low_high(cell, field):
-    values = [r[field] for r in cell.good.values() if r[field] != ""]
-    return f"{min(values):.2f} to {max(values):.2f}" if values else ""
+class Report:
+    """All sections, made of runs. Bars are counted on the way, for the summary."""
+    def __init__(self, runs, subject, groups, clock="cpu_s"):
+        self.subject, self.groups, self.clock = subject, groups, clock
+        self.names, self.results = allocators_of(runs, subject), analyse(runs, subject, clock)
+        self.compared = [r for r in self.results if not r.core]
+        self.held, self.missed = 0, []
 
+    def sections(self, details=False):
+        out = [self.group(g) for g in self.group_names()] + self.threads() + self.parts()
+        return out + (self.medians() if details else []) + self.failures() + self.summary()
 
-def thread_section(results, names, subject, groups, missed):
-    """Throughput over the threads, and the bars of speedup."""
-    rows, held = [], []
-    for stem, by in series(results).items():
-        counts = list(by)
-        base, judged, interval = by[counts[0]], [], None
-        for t in counts[1:]:
-            cells, bar = [], groups.get(by[t].group, {}).get("speedup")
-            for a in names:
-                s = speedup(base, by[t], a)
-                cells.append(f"{s[0]:.2f}" if s else "-")
-                if s and a == subject:
-                    interval = s[1]
-                    if bar and (counts[0], t) == (1, 2):
-                        judged = [(f"{bar:.2f}", (interval or (0, s[0]))[1] >= bar)]
-            held += [h for _, h in judged]
-            missed += [f"{stem} (speedup {text})" for text, h in judged if not h]
-            rows.append([f"{stem}: {t} over {counts[0]}", *cells, span(interval), shown(judged)])
-            judged, interval = [], None
-    if not rows:
-        return []
-    section = Section("Threads: throughput over that of the fewest", ["series", *names, f"{subject}: 95 %", "bars"], rows)
-    section.held = held
-    return [section]
+    def group_names(self):
+        seen = dict.fromkeys(r.group for r in self.compared)
+        return [g for g in self.groups if g in seen] + [g for g in seen if g not in self.groups]
+
+    def judge(self, name, bars):
+        """bars: (text, holds) each. The words for them."""
+        self.held += sum(holds for _, holds in bars)
+        self.missed += [f"{name} ({text})" for text, holds in bars if not holds]
+        return ", ".join(text + (" held" if holds else " MISSED") for text, holds in bars)
+
+    def rival(self, result):
+        """Whether the subject has something to be compared with."""
+        return self.subject in result.cells and result.best != self.subject
+
+    def group(self, group):
+        lines, rows = [r for r in self.compared if r.group == group], []
+        for r in lines:
+            interval = r.cells[self.subject].interval if self.rival(r) else None
+            rows.append([r.name, *(self.shown(r.cells.get(a)) for a in self.names), span(interval), r.best or "",
+                         self.judge(r.name, verdicts(r, self.groups.get(group, {}), self.subject))])
+        whole = [r for r in lines if all(a in r.cells and r.cells[a].ratio for a in self.names)]
+        if len(whole) > 1:
+            rows.append(self.mean(group, whole))
+        time_of = {"cpu_s": "CPU", "wall_s": "wall"}[self.clock]
+        return Section(f"{group}: {time_of} time/peak RSS, over the best rival",
+                       ["line", *self.names, f"{self.subject}: 95 %", "best", "bars"], rows)
+
+    def mean(self, group, lines):
+        cells = {a: [r.cells[a] for r in lines] for a in self.names}
+        memory = {a: geometric_mean([c.rss_ratio for c in cells[a]]) for a in self.names}
+        means = {a: mean_of_ratios(cells[a]) for a in self.names}
+        bars, judged, interval = self.groups.get(group, {}), [], None
+        if all(self.rival(r) for r in lines):
+            mean, interval = means[self.subject]
+            if "mean-time" in bars:
+                judged.append((f"time {bars['mean-time']:.2f}",
+                               round((interval or (mean,))[0], 2) <= bars["mean-time"]))
+            if "mean-rss" in bars:
+                judged.append((f"RSS {bars['mean-rss']:.2f}", round(memory[self.subject], 2) <= bars["mean-rss"]))
+        return [f"geometric mean of {len(lines)}", *(f"{means[a][0]:.2f}/{memory[a]:.2f}" for a in self.names),
+                span(interval), "", self.judge(f"geometric mean of {group}", judged)]
+
+    @staticmethod
+    def shown(cell):
+        if cell is None:
+            return "-"
+        if cell.ratio is None:
+            return "not served" if cell.error.startswith("not served") else "FAILED" if cell.failed else "-"
+        return f"{cell.ratio:.2f}/{cell.rss_ratio:.2f}" + "!" * bool(cell.failed)
+
+    def threads(self):
+        """Throughput of each series over that of its first line, which has the fewest threads."""
+        rows = []
+        for stem, by in series(self.compared).items():
+            first, *more = by
+            for t in more:
+                found = {a: speedup(by[first], by[t], a) for a in self.names}
+                mine, judged, bar = found.get(self.subject), [], self.groups.get(by[t].group, {}).get("speedup")
+                if mine and bar and (first, t) == (1, 2):
+                    judged = [(f"speedup {bar:.2f}", round((mine[1] or (0, mine[0]))[1], 2) >= bar)]
+                rows.append([f"{stem}: {t} over {first}", *(f"{f[0]:.2f}" if f else "-" for f in found.values()),
+                             span(mine[1]) if mine else "", self.judge(stem, judged)])
+        return [Section("Threads: throughput over that of the fewest",
+                        ["series", *self.names, f"{self.subject}: 95 %", "bars"], rows)] if rows else []
+
+    def parts(self):
+        """Lines that look at one part of HAKMEM, and have no rivals."""
+        rows = []
+        for r in self.results:
+            for cell in r.cells.values() if r.core else ():
+                values = [run["ns_per_op"] for run in cell.good.values() if run["ns_per_op"] != ""]
+                if values:
+                    rows.append([r.name, f"{statistics.median(values):.2f}", f"{min(values):.2f}", f"{max(values):.2f}",
+                                 str(len(values))])
+        return [Section("Parts of HAKMEM: ns for an operation", ["line", "median", "least", "most", "runs"],
+                        rows)] if rows else []
+
+    def medians(self):
+        fields = {"CPU s": ("cpu_s", ".3f"), "wall s": ("wall_s", ".3f"), "RSS KiB": ("peak_rss_kib", ".0f"),
+                  "faults": ("minor_faults", ".0f"), "ns/op": ("ns_per_op", ".2f"), "ops/s": ("ops_per_s", ".4g"),
+                  "kept KiB": ("kept_kib", ".0f"), "steady faults": ("steady_faults", ".0f")}
+        rows = [[r.name, a, str(len(c.good)), *(number(c.median(f), form) for f, form in fields.values())]
+                for r in self.results for a, c in r.cells.items() if c.good]
+        return [Section("Medians", ["line", "allocator", "runs", *fields], rows)]
+
+    def failures(self):
+        rows = [[r.name, a, f"{c.failed} of {c.runs}", c.error]
+                for r in self.results for a, c in r.cells.items() if c.failed]
+        return [Section("Failed", ["line", "allocator", "runs", "error"], rows)] if rows else []
+
+    def summary(self):
+        judged, remarks = [r for r in self.compared if self.rival(r) and r.cells[self.subject].ratio], []
+        slower = [r.name for r in judged if round(r.cells[self.subject].ratio, 2) > 1]
+        failed = sum(bool(c.failed) for r in self.results for c in r.cells.values())
+        if judged:
+            remarks.append(f"{self.subject} is slower than the best rival on {len(slower)} of {len(judged)} lines"
+                           + (": " + ", ".join(slower) if slower else "") + ".")
+        if self.held or self.missed:
+            remarks.append(f"{self.held} of {self.held + len(self.missed)} bars are held"
+                           + ("; missed: " + ", ".join(self.missed) if self.missed else "") + ".")
+        if failed:
+            remarks.append(f"{failed} cells have failed runs, which are listed above.")
+        return [Section("Summary", remarks=remarks)] if remarks else []

@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: MIT
+# SPDX-FileCopyrightText: 2026 The libhakmem authors
+"""One run of a line's command by bench/launch, its figures, and the proof of which malloc served it.
+
+A program of ours says in every run which files its malloc and free are bound to (BENCH_PROVE, bench/bench.h). Of a
+program of the system, ld.so writes down what it binds in each process (LD_DEBUG=bindings): every reference to the malloc
+family must go to the allocator, and one must be the program's or a library's of it, not libc's alone.
+"""
+import collections
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+from suite import FOLDER
+
+Allocator = collections.namedtuple("Allocator", "name library version environment")     # library: "" for glibc
+# figures: wall ns, user us, system us, peak RSS KiB, minor and major faults, or None; error: "" when it went well.
+Outcome = collections.namedtuple("Outcome", "status out err figures error bound")
+PATH = "/usr/bin:/bin:" + os.environ.get("PATH", "")
+MALLOC = "malloc|calloc|realloc|free|memalign|aligned_alloc|posix_memalign"
+BINDING = re.compile(r"binding file (.*?) \[\d+\] to (.*?) \[\d+\]: \w+ symbol `(\w+)'")
+GRACE = 30                                              # seconds that a server may go on after its client
+
+
+def is_libc(path):
+    return re.match(r"libc[.-]", os.path.basename(path)) is not None
+
+
+def serves(path, allocator):
+    path = os.path.realpath(path)
+    return path == allocator.library if allocator.library else is_libc(path)
+
+
+def preload_error(err):
+    found = re.search(r"object '(.*?)' from LD_PRELOAD cannot be preloaded(?: \((.*?)\))?", err)
+    return f"{found[1]} cannot be preloaded{': ' + found[2] if found[2] else ''}" if found else ""
+
+
+def proven(done, allocator):
+    """Reads what bench_prove() wrote: why the allocator did not serve that run, or ""."""
+    found = re.findall(r"^prove: (?:malloc|free)=(.*)$", done.err, re.M)
+    if len(found) != 2:
+        return done.error or "it does not say which file its malloc is from"
+    others = [f for f in found if not serves(f, allocator)]
+    return preload_error(done.err) or (f"malloc is from {os.path.realpath(others[0])}" if others else "")
+
+
+def text_of(*path):
+    try:
+        with open(os.path.join(*path), encoding="utf-8", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+class Launcher:
+    def __init__(self, build, timeout):
+        self.build, self.timeout, self.running, self.lock = build, timeout, set(), threading.Lock()
+
+    # ---- the command ----
+
+    def find(self, program):
+        """The path of a command's first word, or None."""
+        if program.startswith("/") and "/" not in program[1:]:
+            return shutil.which(program[1:], path=PATH)
+        path = program if "/" in program else os.path.join(self.build, program)
+        return path if os.access(path, os.X_OK) else None
+
+    def words(self, line, tmp="/tmp"):
+        """The line's environment, command and companion, with paths instead of @."""
+        words = [w.replace("@bench", FOLDER).replace("@build", self.build).replace("@tmp", tmp) for w in line.command]
+        at = words.index("&") if "&" in words else len(words)
+        command, companion, env = words[:at], words[at + 1:], {}
+        while command and re.match(r"[A-Za-z_]\w*=", command[0]):
+            name, _, env[name] = command.pop(0).partition("=")
+        return env, command, companion
+
+    def program(self, line):
+        """The first word of the command; it has a slash where the program is not one of ours."""
+        return self.words(line)[1][0]
+
+    def missing(self, line):
+        """The programs of a line that are not there."""
+        _, command, companion = self.words(line)
+        return [w[0] for w in (command, companion) if w and not self.find(w[0])] if command else ["(no command)"]
+
+    # ---- processes ----
+
+    def start(self, words, env, folder, name):
+        """In a session of its own, so that all it leaves behind can be ended. Its output goes to files."""
+        path = os.path.join(folder, name)
+        with open(path + ".out", "wb") as out, open(path + ".err", "wb") as err:
+            child = subprocess.Popen(words, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                     cwd=os.path.join(folder, "tmp"), start_new_session=True)
+        with self.lock:
+            self.running.add(child)
+        return child
+
+    def kill(self, child):
+        try:
+            os.killpg(child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def kill_all(self):
+        with self.lock:
+            for child in self.running:
+                self.kill(child)
+
+    def end(self, children):
+        for child in children:
+            self.kill(child)
+            child.wait()
+        with self.lock:
+            self.running.difference_update(children)
+
+    def wait(self, child, companion):
+        """Until the command has ended. What is wrong with that, or ""."""
+        if companion is None:
+            try:
+                child.wait(self.timeout)
+                return ""
+            except subprocess.TimeoutExpired:
+                return f"no end after {self.timeout:g} s"
+        last = time.monotonic() + self.timeout
+        while time.monotonic() < last:
+            if companion.poll():
+                return f"its companion: exit code {companion.returncode}"
+            if child.poll() is not None and companion.returncode == 0:
+                return ""
+            if child.returncode is not None or companion.returncode == 0:   # one of them is to end soon
+                last = min(last, time.monotonic() + GRACE)
+            time.sleep(0.005)
+        return "it goes on after its companion" if companion.returncode == 0 else \
+            "its companion goes on after it" if child.returncode is not None else f"no end after {self.timeout:g} s"
+
+    # ---- a run ----
+
+    def run(self, line, allocator, more):
+        """Runs a line's command once. more: environment besides, in which @folder is a folder of the run's own."""
+        with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+            tmp, children, other = os.path.join(folder, "tmp"), [], None
+            os.mkdir(tmp)
+            own, command, companion = self.words(line, tmp)
+            program = self.find(command[0])
+            clean = {k: v for k, v in os.environ.items() if not k.startswith(("BENCH_", "HAKMEM", "LD_"))}
+            clean["PATH"] = PATH
+            env = {**clean, **own, **allocator.environment}
+            env.update((k, v.replace("@folder", folder)) for k, v in more.items())
+            library = "" if "core" in line.figures else allocator.library
+            launch = [os.path.join(self.build, "launch"), "-o", os.path.join(folder, "figures"), "-p", library, "--"]
+            try:
+                children.append(self.start([*launch, program, *command[1:]], env, folder, "command"))
+                if companion:
+                    other = self.start([self.find(companion[0]), *companion[1:]], clean, folder, "companion")
+                    children.append(other)
+                error = self.wait(children[0], other)
+            finally:
+                self.end(children)
+            return self.outcome(folder, program, children[0].returncode, error)
+
+    def outcome(self, folder, program, code, error):
+        out, err = (text_of(folder, "command" + e) + text_of(folder, "companion" + e) for e in (".out", ".err"))
+        tail = " ".join(err.split())[-200:]
+        try:
+            _, _, status, *figures = (int(x) for x in text_of(folder, "figures").split(","))
+        except ValueError:
+            status, figures = -1, None
+        if not error and figures is None:
+            error = f"launch: exit code {code} {tail}"
+        elif not error and status >= 512:
+            error = f"cannot be started: {os.strerror(status - 512)}"
+        elif not error and status >= 256:
+            error = f"killed by {signal.Signals(status - 256).name} {tail}"
+        elif not error and status:
+            error = f"exit code {status} {tail}"
+        return Outcome(status, out, err, figures, error.strip(), self.bindings(folder, program))
+
+    # ---- the proof ----
+
+    @staticmethod
+    def bindings(folder, program):
+        """What ld.so wrote down: is the program itself in it? And {file: where its malloc family is from}."""
+        names, main, bound = {program}, False, collections.defaultdict(set)
+        with open(program, "rb") as file:
+            if file.read(2) == b"#!":
+                names.update(file.readline().decode(errors="replace").split())
+        for entry in os.listdir(folder):
+            for source, target, symbol in BINDING.findall(text_of(folder, entry)) if entry.startswith("bound.") else ():
+                main |= source in names
+                if re.fullmatch(MALLOC, symbol):
+                    bound[source].add(target)
+        return main, dict(bound)
+
+    def proof(self, line, allocator):
+        """Why the allocator does not serve the line's program; "" when it does."""
+        program = self.program(line)
+        if "core" in line.figures:
+            return ""
+        if "/" not in program:
+            done = self.run(line._replace(command=[program]), allocator, {"BENCH_PROVE": "exit"})
+            return proven(done, allocator) or done.error and f"does not start: {done.error}"
+        done = self.run(line, allocator, {"LD_DEBUG": "bindings", "LD_DEBUG_OUTPUT": "@folder/bound"})
+        main, bound = done.bound
+        own = {s for s in bound if allocator.library and os.path.realpath(s) == allocator.library}
+        others = [(s, t) for s, targets in bound.items() if s not in own for t in targets if not serves(t, allocator)]
+        if preload_error(done.err):
+            return preload_error(done.err)
+        if not main:
+            return done.error or "it is static, or runs with other rights: the dynamic linker has no say"
+        if others:
+            return f"{os.path.basename(others[0][0])} has its malloc from {os.path.realpath(others[0][1])}"
+        if all(s in own or is_libc(s) or os.path.basename(s).startswith("ld-") for s in bound):
+            return done.error or "it calls no malloc, or one of its own"
+        return ""
