@@ -3,8 +3,8 @@
 """One run of a line's command by bench/launch, its figures, and the proof of which malloc served it.
 
 A program of ours says in every run which files its malloc and free are bound to (BENCH_PROVE, bench/bench.h). Of a
-program of the system, ld.so writes down what it binds in each process (LD_DEBUG=bindings): every reference to the malloc
-family must go to the allocator, and one must be the program's or a library's of it, not libc's alone.
+program of the system, ld.so writes down what it binds in each process (LD_DEBUG=bindings): every reference to the
+malloc family must go to the allocator, and one must be the program's or a library's of it, not libc's alone.
 """
 import collections
 import os
@@ -24,6 +24,7 @@ Outcome = collections.namedtuple("Outcome", "status out err figures error bound"
 PATH = "/usr/bin:/bin:" + os.environ.get("PATH", "")
 MALLOC = "malloc|calloc|realloc|free|memalign|aligned_alloc|posix_memalign"
 BINDING = re.compile(r"binding file (.*?) \[\d+\] to (.*?) \[\d+\]: \w+ symbol `(\w+)'")
+NO_END = "no end after"
 GRACE = 30                                              # seconds that a server may go on after its client
 
 
@@ -126,7 +127,7 @@ class Launcher:
                 child.wait(self.timeout)
                 return ""
             except subprocess.TimeoutExpired:
-                return f"no end after {self.timeout:g} s"
+                return f"{NO_END} {self.timeout:g} s"
         last = time.monotonic() + self.timeout
         while time.monotonic() < last:
             if companion.poll():
@@ -137,7 +138,7 @@ class Launcher:
                 last = min(last, time.monotonic() + GRACE)
             time.sleep(0.005)
         return "it goes on after its companion" if companion.returncode == 0 else \
-            "its companion goes on after it" if child.returncode is not None else f"no end after {self.timeout:g} s"
+            "its companion goes on after it" if child.returncode is not None else f"{NO_END} {self.timeout:g} s"
 
     # ---- a run ----
 
@@ -185,7 +186,7 @@ class Launcher:
 
     @staticmethod
     def bindings(folder, program):
-        """What ld.so wrote down: is the program itself in it? And {file: where its malloc family is from}."""
+        """What ld.so wrote down: is the program itself in it? And {(file, symbol): files that it is from}."""
         names, main, bound = {program}, False, collections.defaultdict(set)
         with open(program, "rb") as file:
             if file.read(2) == b"#!":
@@ -194,7 +195,7 @@ class Launcher:
             for source, target, symbol in BINDING.findall(text_of(folder, entry)) if entry.startswith("bound.") else ():
                 main |= source in names
                 if re.fullmatch(MALLOC, symbol):
-                    bound[source].add(target)
+                    bound[os.path.realpath(source), symbol].add(os.path.realpath(target))
         return main, dict(bound)
 
     def proof(self, line, allocator):
@@ -207,14 +208,20 @@ class Launcher:
             return proven(done, allocator) or done.error and f"does not start: {done.error}"
         done = self.run(line, allocator, {"LD_DEBUG": "bindings", "LD_DEBUG_OUTPUT": "@folder/bound"})
         main, bound = done.bound
-        own = {s for s in bound if allocator.library and os.path.realpath(s) == allocator.library}
-        others = [(s, t) for s, targets in bound.items() if s not in own for t in targets if not serves(t, allocator)]
         if preload_error(done.err):
             return preload_error(done.err)
         if not main:
             return done.error or "it is static, or runs with other rights: the dynamic linker has no say"
-        if others:
-            return f"{os.path.basename(others[0][0])} has its malloc from {os.path.realpath(others[0][1])}"
-        if all(s in own or is_libc(s) or os.path.basename(s).startswith("ld-") for s in bound):
+
+        def right(target, symbol):
+            """A program with fixed addresses that takes malloc's has a stub of that name, and the stub a binding."""
+            stub = bound.get((target, symbol), set()) - {target}
+            return serves(target, allocator) or stub and all(serves(t, allocator) for t in stub)
+        for (source, symbol), targets in bound.items():
+            for target in targets if source != allocator.library else ():
+                if not right(target, symbol):
+                    return f"{os.path.basename(source)} has its {symbol} from {target}"
+        if all(source == allocator.library or is_libc(source) or os.path.basename(source).startswith("ld-")
+               for source, _ in bound):
             return done.error or "it calls no malloc, or one of its own"
         return ""

@@ -146,6 +146,11 @@ def mean_of_ratios(cells):
 
 # ---- what is computed of runs ----------------------------------------------------------------------------------------
 
+def allocators_of(runs, subject):
+    """In the order in which they are shown."""
+    return sorted({r["allocator"] for r in runs}, key=lambda a: (a != subject, a != "glibc", a))
+
+
 class Cell:
     """One allocator on one line: medians of what went well, and how it compares."""
     def __init__(self, runs):
@@ -170,7 +175,7 @@ class Result:
         by = collections.defaultdict(list)
         for r in runs:
             by[r["allocator"]].append(r)
-        self.cells = {a: Cell(rs) for a, rs in by.items()}
+        self.cells = {a: Cell(by[a]) for a in allocators_of(runs, subject)}
         good = {a: c for a, c in self.cells.items() if c.good}
         rivals = [a for a in good if a != subject] or list(good)
         self.best = min(rivals, key=lambda a: good[a].median(clock), default=None)
@@ -189,11 +194,12 @@ class Result:
                 and within(cell.interval, cell.ratio, share))
 
 
-def analyse(runs, subject, clock="cpu_s"):
-    by = collections.defaultdict(list)
+def analyse(runs, subject, clock="cpu_s", order=()):
+    """A result for each line; in the order of the table, as far as that has them."""
+    by, place = collections.defaultdict(list), {name: i for i, name in enumerate(order)}
     for r in runs:
         by[r["bench"]].append(r)
-    return [Result(name, rs, subject, clock) for name, rs in by.items()]
+    return [Result(name, by[name], subject, clock) for name in sorted(by, key=lambda n: place.get(n, len(place)))]
 
 
 def series(results):
@@ -217,7 +223,7 @@ def speedup(one, two, allocator):
 def verdicts(result, bars, subject):
     """The bars of a line: (text, holds) each."""
     cell, out = result.cells.get(subject), []
-    if result.core or cell is None or result.best == subject:
+    if result.core or cell is None or result.best in (None, subject):
         return out
     if "time" in bars:
         reached = cell.interval[0] if cell.interval else cell.ratio
@@ -261,20 +267,15 @@ class Section:
         return "\n".join(out)
 
 
-def allocators_of(runs, subject):
-    """In the order in which they are shown."""
-    return sorted({r["allocator"] for r in runs}, key=lambda a: (a != subject, a != "glibc", a))
-
-
 def number(value, form="s"):
     return "" if value is None else format(value, form)
 
 
 class Report:
     """All sections, made of runs. Bars are counted on the way, for the summary."""
-    def __init__(self, runs, subject, groups, clock="cpu_s"):
-        self.subject, self.groups, self.clock = subject, groups, clock
-        self.names, self.results = allocators_of(runs, subject), analyse(runs, subject, clock)
+    def __init__(self, runs, subject, table, clock="cpu_s"):
+        self.subject, self.groups, self.clock = subject, table.groups, clock
+        self.names, self.results = allocators_of(runs, subject), analyse(runs, subject, clock, table.lines)
         self.compared = [r for r in self.results if not r.core]
         self.held, self.missed = 0, []
 
