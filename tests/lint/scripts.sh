@@ -10,7 +10,7 @@ command -v shellcheck >/dev/null || skip_all "no shellcheck"
 while read -r file; do
     case $file in
         *.sh) ;;
-        *) head -c 64 "$file" | head -n 1 | tr -d '\0' | grep -Eq '^#!.*[/ ](ba|da)?sh( |$)' || continue ;;
+        *) IFS= read -r -n 64 first <"$file"; [[ $first =~ ^#!.*[/\ ](ba|da)?sh(\ |$) ]] || continue ;;
     esac
     shellcheck --external-sources --format=gcc "$file" </dev/null 2>&1 | no_complaints "$file"
 done < <(project_files)
