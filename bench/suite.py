@@ -146,6 +146,11 @@ def mean_of_ratios(cells):
 
 # ---- what is computed of runs ----------------------------------------------------------------------------------------
 
+def subject_of(asked, names):
+    """The allocator that is compared with the others: that which is asked for (None: not there), hakmem, or the first."""
+    return asked if asked in names else None if asked else "hakmem" if "hakmem" in names else names[0]
+
+
 def allocators_of(runs, subject):
     """In the order in which they are shown."""
     return sorted({r["allocator"] for r in runs}, key=lambda a: (a != subject, a != "glibc", a))

@@ -127,10 +127,12 @@ line sys/true fast 1 - /sort /dev/null
 line sys/static fast 1 - @build/launch -n 1 /bin/true
 line sys/missing fast 1 - /no-such-program-anywhere
 line sys/crash fast 1 - $scratch/crash
-line sys/tmp fast 1 - A=b /sh -c "true>@tmp/made"
+line sys/long fast 1 - /sh $scratch/long
+line sys/made fast 1 - A=made /sh $scratch/made @tmp/made
 line sys/pair fast 1 - /sh $scratch/server @tmp & /sh $scratch/client @tmp 0
 line sys/bad-pair fast 1 - /sh $scratch/server @tmp & /sh $scratch/client @tmp 3
 EOF
+echo 'echo $$ >"${0%/*}/long.pid"; exec sleep 60' >"$scratch/long"
 printf '#!/bin/sh\nkill -SEGV $$\n' >"$scratch/crash"
 chmod +x "$scratch/crash"
 {
@@ -156,6 +158,40 @@ if [[ $(LD_DEBUG=bindings /bin/true 2>&1) == *"binding file"* ]]; then
     ok "a server and its client" system 0 pair
     bad_pair() { system 1 bad-pair && prints 'sys/bad-pair hakmem 1 of 1 its companion: exit code 3'; }
     ok "a client that fails is the line's failure" bad_pair
+    echo '[ "$A" = made ] && [ "$PWD/made" = "$1" ] && [ ! -e "$1" ] && touch "$1"' >"$scratch/made"
+    ok "a run has its own environment and folder, which is empty" system 0 made
+    gone() { # it may be a zombie until somebody waits for it
+        local stat i
+        for ((i = 0; i < 100; i++)); do
+            stat=$(cat "/proc/$(cat "$scratch/long.pid")/stat" 2>/dev/null) || return 0
+            [[ ${stat##*) } != Z* ]] || return 0
+            sleep 0.05
+        done
+        echo "it is still there: $stat"
+        return 1
+    }
+    long() {
+        gives 1 run --build "$programs" --lines "$scratch/system" --bench sys/long --allocator glibc --runs 3 --timeout 0.5 &&
+            complains 'run: sys/long under glibc: no end after 0.5 s' && prints 'sys/long glibc 1 of 1 no end after 0.5 s' &&
+            gone
+    }
+    ok "a run that does not end is ended, and not tried again" long
+    interrupted() {
+        local runner code=0 i
+        rm -f "$scratch/long.pid"
+        "$python" "$source_dir/bench/run" --build "$programs" --lines "$scratch/system" --bench sys/long --allocator glibc \
+            >"$scratch/out" 2>"$scratch/err" </dev/null &
+        runner=$!
+        for ((i = 0; i < 600; i++)); do
+            [ -s "$scratch/long.pid" ] && break
+            sleep 0.1
+        done
+        kill -TERM "$runner"
+        wait "$runner" || code=$?
+        [ "$code" = 130 ] && complains 'run: interrupted; this is what was measured until then' &&
+            gone
+    }
+    ok "an interrupted runner leaves nothing behind" interrupted
     if have_compiler "$cc"; then
         printf '#include "bump.h"\nint main(void) { puts("x"); return 0; }\n' >"$scratch/own.c"
         # shellcheck disable=SC2086
