@@ -21,11 +21,17 @@ from suite import FOLDER
 Allocator = collections.namedtuple("Allocator", "name library version environment")     # library: "" for glibc
 # figures: wall ns, user us, system us, peak RSS KiB, minor and major faults, or None; error: "" when it went well.
 Outcome = collections.namedtuple("Outcome", "status out err figures error bound")
+Command = collections.namedtuple("Command", "preparation environment words companion")
 PATH = "/usr/bin:/bin:" + os.environ.get("PATH", "")
 MALLOC = "malloc|calloc|realloc|free|memalign|aligned_alloc|posix_memalign"
 BINDING = re.compile(r"binding file (.*?) \[\d+\] to (.*?) \[\d+\]: \w+ symbol `(\w+)'")
 NO_END = "no end after"
 GRACE = 30                                              # seconds that a server may go on after its client
+
+
+def cut(words, mark):
+    at = words.index(mark) if mark in words else len(words)
+    return words[:at], words[at + 1:]
 
 
 def is_libc(path):
@@ -43,12 +49,14 @@ def preload_error(err):
 
 
 def proven(done, allocator):
-    """Reads what bench_prove() wrote: why the allocator did not serve that run, or ""."""
+    """Reads what bench_prove() wrote: what is wrong with the run, or that the allocator did not serve it, or ""."""
     found = re.findall(r"^prove: (?:malloc|free)=(.*)$", done.err, re.M)
+    if preload_error(done.err):
+        return f"not served: {preload_error(done.err)}"
     if len(found) != 2:
-        return done.error or "it does not say which file its malloc is from"
+        return done.error or "not served: it does not say which file its malloc is from"
     others = [f for f in found if not serves(f, allocator)]
-    return preload_error(done.err) or (f"malloc is from {os.path.realpath(others[0])}" if others else "")
+    return f"not served: malloc is from {os.path.realpath(others[0])}" if others else ""
 
 
 def text_of(*path):
@@ -57,6 +65,10 @@ def text_of(*path):
             return file.read()
     except OSError:
         return ""
+
+
+def tail_of(text):
+    return " ".join(text.split())[-200:]
 
 
 class Launcher:
@@ -72,23 +84,25 @@ class Launcher:
         path = program if "/" in program else os.path.join(self.build, program)
         return path if os.access(path, os.X_OK) else None
 
-    def words(self, line, tmp="/tmp"):
-        """The line's environment, command and companion, with paths instead of @."""
+    def command(self, line, tmp="/tmp"):
+        """What a line's words say, with paths instead of @."""
         words = [w.replace("@bench", FOLDER).replace("@build", self.build).replace("@tmp", tmp) for w in line.command]
-        at = words.index("&") if "&" in words else len(words)
-        command, companion, env = words[:at], words[at + 1:], {}
-        while command and re.match(r"[A-Za-z_]\w*=", command[0]):
-            name, _, env[name] = command.pop(0).partition("=")
-        return env, command, companion
+        preparation, words = cut(words, ";") if ";" in words else ([], words)
+        words, companion = cut(words, "&")
+        env = {}
+        while words and re.match(r"[A-Za-z_]\w*=", words[0]):
+            name, _, env[name] = words.pop(0).partition("=")
+        return Command(preparation, env, words, companion)
 
     def program(self, line):
         """The first word of the command; it has a slash where the program is not one of ours."""
-        return self.words(line)[1][0]
+        return self.command(line).words[0]
 
     def missing(self, line):
         """The programs of a line that are not there."""
-        _, command, companion = self.words(line)
-        return [w[0] for w in (command, companion) if w and not self.find(w[0])] if command else ["(no command)"]
+        command = self.command(line)
+        parts = (command.preparation, command.words, command.companion)
+        return [p[0] for p in parts if p and not self.find(p[0])] if command.words else ["(no command)"]
 
     # ---- processes ----
 
@@ -147,27 +161,35 @@ class Launcher:
         with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
             tmp, children, other = os.path.join(folder, "tmp"), [], None
             os.mkdir(tmp)
-            own, command, companion = self.words(line, tmp)
-            program = self.find(command[0])
+            command = self.command(line, tmp)
+            program, first = self.find(command.words[0]), command.preparation
             clean = {k: v for k, v in os.environ.items() if not k.startswith(("BENCH_", "HAKMEM", "LD_"))}
             clean["PATH"] = PATH
-            env = {**clean, **own, **allocator.environment}
+            env = {**clean, **command.environment, **allocator.environment}
             env.update((k, v.replace("@folder", folder)) for k, v in more.items())
             library = "" if "core" in line.figures else allocator.library
             launch = [os.path.join(self.build, "launch"), "-o", os.path.join(folder, "figures"), "-p", library, "--"]
             try:
-                children.append(self.start([*launch, program, *command[1:]], env, folder, "command"))
-                if companion:
-                    other = self.start([self.find(companion[0]), *companion[1:]], clean, folder, "companion")
-                    children.append(other)
-                error = self.wait(children[0], other)
+                if first:
+                    children.append(self.start([self.find(first[0]), *first[1:]], clean, folder, "preparation"))
+                    error = self.wait(children[0], None)
+                    if error or children[0].returncode:
+                        said = tail_of(text_of(folder, "preparation.err"))
+                        error = error or f"exit code {children[0].returncode} {said}"
+                        return Outcome(-1, "", "", None, f"its preparation: {error}".strip(), (False, {}))
+                children.append(self.start([*launch, program, *command.words[1:]], env, folder, "command"))
+                if command.companion:
+                    words = [self.find(command.companion[0]), *command.companion[1:]]
+                    children.append(other := self.start(words, clean, folder, "companion"))
+                child = children[1 if first else 0]
+                error = self.wait(child, other)
             finally:
                 self.end(children)
-            return self.outcome(folder, program, children[0].returncode, error)
+            return self.outcome(folder, program, child.returncode, error)
 
     def outcome(self, folder, program, code, error):
         out, err = (text_of(folder, "command" + e) + text_of(folder, "companion" + e) for e in (".out", ".err"))
-        tail = " ".join(err.split())[-200:]
+        tail = tail_of(err)
         try:
             _, _, status, *figures = (int(x) for x in text_of(folder, "figures").split(","))
         except ValueError:
@@ -199,7 +221,7 @@ class Launcher:
         return main, dict(bound)
 
     def proof(self, line, allocator):
-        """Why the allocator does not serve the line's program; "" when it does."""
+        """"", or what is wrong; that begins with "not served" where it is not the allocator that serves the program."""
         program = self.program(line)
         if "core" in line.figures:
             return ""
@@ -209,9 +231,9 @@ class Launcher:
         done = self.run(line, allocator, {"LD_DEBUG": "bindings", "LD_DEBUG_OUTPUT": "@folder/bound"})
         main, bound = done.bound
         if preload_error(done.err):
-            return preload_error(done.err)
+            return f"not served: {preload_error(done.err)}"
         if not main:
-            return done.error or "it is static, or runs with other rights: the dynamic linker has no say"
+            return done.error or "not served: it is static, or runs with other rights: the dynamic linker has no say"
 
         def right(target, symbol):
             """A program with fixed addresses that takes malloc's has a stub of that name, and the stub a binding."""
@@ -220,8 +242,8 @@ class Launcher:
         for (source, symbol), targets in bound.items():
             for target in targets if source != allocator.library else ():
                 if not right(target, symbol):
-                    return f"{os.path.basename(source)} has its {symbol} from {target}"
+                    return f"not served: {os.path.basename(source)} has its {symbol} from {target}"
         if all(source == allocator.library or is_libc(source) or os.path.basename(source).startswith("ld-")
                for source, _ in bound):
-            return done.error or "it calls no malloc, or one of its own"
+            return done.error or "not served: it calls no malloc, or one of its own"
         return ""

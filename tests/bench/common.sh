@@ -25,7 +25,8 @@ gives() { # CODE PROGRAM ARGUMENT...
 prints() { # PATTERN...
     local pattern
     for pattern; do
-        tr -s ' ' <"$scratch/out" | grep -qxE -- "$pattern" || { echo "no line $pattern in:"; cat "$scratch/out"; return 1; }
+        tr -s ' ' <"$scratch/out" >"$scratch/squeezed"
+        grep -qxE -- "$pattern" "$scratch/squeezed" || { echo "no line $pattern in:"; cat "$scratch/out"; return 1; }
     done
 }
 # Exactly these lines on standard error.

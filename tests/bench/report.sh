@@ -22,8 +22,8 @@ def write(name, rows):
         for bench, group, threads, figures, allocator, times, rss, speed in rows:
             for i, t in enumerate(times):
                 run = dict.fromkeys(suite.FIELDS, "")
-                run.update(bench=bench, group=group, threads=threads, figures=figures, allocator=allocator, round=i, warmup=0,
-                           status=0, cpu_s=t, user_s=t, sys_s=0, wall_s=t, peak_rss_kib=rss, minor_faults=1,
+                run.update(bench=bench, group=group, threads=threads, figures=figures, allocator=allocator, round=i,
+                           warmup=0, status=0, cpu_s=t, user_s=t, sys_s=0, wall_s=t, peak_rss_kib=rss, minor_faults=1,
                            major_faults=0, ns_per_op=t, ops_per_s=speed * 1e6 if speed else "", load=1, steal_s=0.5,
                            jobs=1, seed=1, date=f"2026-01-01T00:00:0{i}+00:00", version="v1", machine="M", system="S")
                 if t is None:
@@ -75,7 +75,8 @@ ok "throughput over the threads, and its bar" prints 's: 2 over 1 1.90 0.50 - 1.
 ok "parts of the library stand by themselves" prints 'part/x 5.00 4.00 6.00 3'
 ok "the summary counts" prints 'hakmem is slower than the best rival on 3 of 6 lines: one/x, few/x, bad/x.' \
     '6 of 11 bars are held; missed: .*'
-ok "where and when, versions, load" prints '- M; S' '- other: v1' '- load 1.00 to 1.00, 50.0 s stolen by the host during runs'
+ok "where and when, versions, load" \
+    prints '- M; S' '- other: v1' '- load 1.00 to 1.00, 50.0 s stolen by the host during runs'
 ok "medians, when asked for" gives 0 "${report[@]}" --details "$scratch/a.csv"
 ok "are those of the runs that went well" prints 'one/x hakmem 8 4.500 4.500 10500 1 4.50' 'bad/x hakmem 2 2.000 .*'
 ok "another subject" gives 0 "${report[@]}" --subject other "$scratch/a.csv"
@@ -85,7 +86,8 @@ ok "are paired within each" prints 'two/x 1.00/1.25 5.00/1.00 1.00/4.00 1.00 to 
 
 ok "a file that is cut short" gives 1 "${report[@]}" "$scratch/cut.csv"
 ok "is reported without its last run" complains "report: $scratch/cut.csv: line 101 is left out: it is cut short"
-ok "a file that is not there, and one of something else" gives 1 "${report[@]}" "$scratch/no.csv" "$scratch/a.csv" "$scratch/alien.csv"
+ok "a file that is not there, and one of something else" \
+    gives 1 "${report[@]}" "$scratch/no.csv" "$scratch/a.csv" "$scratch/alien.csv"
 ok "are a line each; the rest is reported" complains "report: $scratch/no.csv: No such file or directory" \
     "report: $scratch/alien.csv: not written by bench/run: it has no column bench"
 ok "no runs at all" gives 2 "${report[@]}" "$scratch/alien.csv"

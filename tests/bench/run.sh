@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# run.sh: bench/run runs what it is told to, in rounds; believes no allocator before it is proven; shows what fails; and its
-# exit code says so.  Runs of milliseconds: nothing here depends on a time.
+# run.sh: bench/run runs what it is told to, in rounds; believes no allocator before it is proven; shows what fails; and
+# its exit code says so.  Runs of milliseconds: nothing here depends on a time.
 # shellcheck disable=SC2016,SC2317  # $$ and $1 are other shells'; ok calls the functions
 # shellcheck source=tests/bench/common.sh
 . "$(dirname "$0")/common.sh"
@@ -23,13 +23,15 @@ line fast/silent fast 1 steady tiny_hot 16 1000
 EOF
 quick=(--build "$programs" --lines "$scratch/lines" --warmup 0 --runs 1)
 ours=(--allocator glibc --allocator "hakmem=$so")
-column() { "$python" -c 'import csv, sys; print("\n".join(r[sys.argv[2]] for r in csv.DictReader(open(sys.argv[1]))))' "$@"; }
+column() { # FILE FIELD
+    "$python" -c 'import csv, sys; print("\n".join(r[sys.argv[2]] for r in csv.DictReader(open(sys.argv[1]))))' "$@"
+}
 
 # ---- the list ----
 lists() {
     gives 0 run --list && prints 'tiny_hot/16 hot 1 tiny_hot 16 [0-9]+' && [ ! -s "$scratch/err" ] &&
-        gives 0 run --list --lines "$scratch/lines" --bench 'threads/t/*' && prints 'threads/t/1 fast 1 tiny_hot 16 1000' &&
-        prints 'threads/t/2 .*' 'threads/t/4 .*' && [ "$(wc -l <"$scratch/out")" = 3 ]
+        gives 0 run --list --lines "$scratch/lines" --bench 'threads/t/*' &&
+        prints 'threads/t/1 fast 1 tiny_hot 16 1000' 'threads/t/2 .*' 'threads/t/4 .*' && [ "$(wc -l <"$scratch/out")" = 3 ]
 }
 ok "--list names the lines, those of a file of one's own too, one for each number of threads" lists
 ok "--list of a name that is not there" gives 1 run --list --bench tiny_hot --bench nothing
@@ -76,7 +78,8 @@ wrong() { # PATTERN ARGUMENT...
         prints 'fast/tiny 1.00/1.00 .*'
 }
 ok "an unknown allocator is one line, the others are measured" wrong 'unknown allocator nobody: .*' --allocator nobody
-ok "so is one that is not there" wrong "gone is left out: $scratch/gone.so: no such file" --allocator "gone=$scratch/gone.so"
+ok "so is one that is not there" wrong "gone is left out: $scratch/gone.so: no such file" \
+    --allocator "gone=$scratch/gone.so"
 echo "no library" >"$scratch/text.so"
 ok "and one that does not load" wrong "text is left out: $scratch/text.so cannot be preloaded: .*" \
     --allocator "text=$scratch/text.so"
@@ -84,8 +87,8 @@ if have_compiler "$cc"; then
     echo 'int nothing;' >"$scratch/empty.c"
     # shellcheck disable=SC2086  # options in $CC
     $cc -shared -fPIC -o "$scratch/empty.so" "$scratch/empty.c"
-    ok "a library without malloc is not measured under its name" wrong 'empty is left out: malloc is from .*/libc[.-].*' \
-        --allocator "empty=$scratch/empty.so"
+    ok "a library without malloc is not measured under its name" \
+        wrong 'empty is left out: malloc is from .*/libc[.-].*' --allocator "empty=$scratch/empty.so"
     # An allocator that is there for the proof that comes before, and gone in the runs.
     cat >"$scratch/bump.h" <<'EOF'
 #include <stddef.h>
@@ -113,7 +116,7 @@ EOF
     $cc -O1 -fno-builtin -shared -fPIC -o "$scratch/leave.so" "$scratch/leave.c"
     leaves() {
         gives 1 run "${quick[@]}" --allocator glibc --allocator "leave=$scratch/leave.so" --bench fast/tiny &&
-            complains 'run: fast/tiny under leave: not served by leave: malloc is from .*/libc[.-].*' &&
+            complains 'run: fast/tiny under leave: not served: malloc is from .*/libc[.-].*' &&
             prints 'fast/tiny 1.00/1.00 not served .*'
     }
     ok "nor is one that does not serve the very run" leaves
@@ -129,6 +132,8 @@ line sys/missing fast 1 - /no-such-program-anywhere
 line sys/crash fast 1 - $scratch/crash
 line sys/long fast 1 - /sh $scratch/long
 line sys/made fast 1 - A=made /sh $scratch/made @tmp/made
+line sys/read fast 1 - /sh $scratch/prepare @tmp/text ; /grep -q prepared @tmp/text
+line sys/bad-read fast 1 - /false ; /true
 line sys/pair fast 1 - /sh $scratch/server @tmp & /sh $scratch/client @tmp 0
 line sys/bad-pair fast 1 - /sh $scratch/server @tmp & /sh $scratch/client @tmp 3
 EOF
@@ -147,7 +152,8 @@ if [[ $(LD_DEBUG=bindings /bin/true 2>&1) == *"binding file"* ]]; then
     ok "a program of the system, by the bindings of its malloc" real
     static() {
         system 1 static && prints 'sys/static not served not served.*' &&
-            complains 'run: sys/static is not served by glibc: it is static, .*' 'run: sys/static is not served by hakmem: .*'
+            complains 'run: sys/static under glibc: not served: it is static, .*' \
+                'run: sys/static under hakmem: not served: .*'
     }
     ok "a static one is shown as not served, not measured" static
     crash() {
@@ -170,17 +176,21 @@ if [[ $(LD_DEBUG=bindings /bin/true 2>&1) == *"binding file"* ]]; then
         echo "it is still there: $stat"
         return 1
     }
+    echo '[ -z "${LD_PRELOAD-}" ] && echo prepared >"$1"' >"$scratch/prepare"
+    ok "what it reads is prepared before, without the preload" system 0 "read"
+    bad_read() { system 1 bad-read && prints 'sys/bad-read hakmem 1 of 1 its preparation: exit code 1'; }
+    ok "a preparation that fails is the line's failure" bad_read
     long() {
-        gives 1 run --build "$programs" --lines "$scratch/system" --bench sys/long --allocator glibc --runs 3 --timeout 0.5 &&
-            complains 'run: sys/long under glibc: no end after 0.5 s' && prints 'sys/long glibc 1 of 1 no end after 0.5 s' &&
-            gone
+        gives 1 run --build "$programs" --lines "$scratch/system" --bench sys/long --allocator glibc --timeout 0.5 &&
+            complains 'run: sys/long under glibc: no end after 0.5 s' &&
+            prints 'sys/long glibc 1 of 1 no end after 0.5 s' && gone
     }
     ok "a run that does not end is ended, and not tried again" long
     interrupted() {
         local runner code=0 i
         rm -f "$scratch/long.pid"
-        "$python" "$source_dir/bench/run" --build "$programs" --lines "$scratch/system" --bench sys/long --allocator glibc \
-            >"$scratch/out" 2>"$scratch/err" </dev/null &
+        "$python" "$source_dir/bench/run" --build "$programs" --lines "$scratch/system" --bench sys/long \
+            --allocator glibc >"$scratch/out" 2>"$scratch/err" </dev/null &
         runner=$!
         for ((i = 0; i < 600; i++)); do
             [ -s "$scratch/long.pid" ] && break
@@ -197,7 +207,10 @@ if [[ $(LD_DEBUG=bindings /bin/true 2>&1) == *"binding file"* ]]; then
         # shellcheck disable=SC2086
         $cc -O1 -fno-builtin -rdynamic -o "$scratch/own" "$scratch/own.c"
         echo "line sys/own fast 1 - $scratch/own" >>"$scratch/system"
-        own() { system 1 own && complains 'run: sys/own is not served by glibc: .*' 'run: sys/own is not served by hakmem: .*'; }
+        own() {
+            system 1 own &&
+                complains 'run: sys/own under glibc: not served: .*' 'run: sys/own under hakmem: not served: .*'
+        }
         ok "a program with a malloc of its own is not measured" own
     else
         skip "a program with a malloc of its own is not measured" "no C compiler"
@@ -223,7 +236,7 @@ nothing() { # PATTERN ARGUMENT...
     gives 2 run "${quick[@]}" "$@" && complains "run: $pattern" && [ ! -s "$scratch/out" ]
 }
 ok "a CSV that cannot be opened is known before anything is run" \
-    nothing "$scratch/none/a.csv: No such file or directory" "${ours[@]}" --bench fast/tiny --output "$scratch/none/a.csv"
+    nothing "$scratch/none/a.csv: No such file or directory" "${ours[@]}" --output "$scratch/none/a.csv"
 if [ -c /dev/full ]; then
     ok "so is one that cannot be written" nothing '/dev/full: No space left on device' "${ours[@]}" --output /dev/full
 else
