@@ -147,7 +147,7 @@ def mean_of_ratios(cells):
 # ---- what is computed of runs ----------------------------------------------------------------------------------------
 
 def subject_of(asked, names):
-    """The allocator that is compared with the others: that which is asked for (None: not there), hakmem, or the first."""
+    """The allocator that is compared with the others: the one asked for (None: not there), hakmem, or the first."""
     return asked if asked in names else None if asked else "hakmem" if "hakmem" in names else names[0]
 
 

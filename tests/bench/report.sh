@@ -47,7 +47,8 @@ write("a.csv", [
     ("s/1", "s", 1, "ops", "glibc", one, 100, 8), ("s/2", "s", 2, "ops", "glibc", one, 100, 4),
     ("part/x", "micro", 1, "core,ops", "hakmem", [4, 6, 5], 100, 0),
 ])
-write("b.csv", [("two/x", "g", 1, "ops", "hakmem", [7] * 8, 1255, 0), ("two/x", "g", 1, "ops", "other", [7] * 8, 4000, 0),
+write("b.csv", [("two/x", "g", 1, "ops", "hakmem", [7] * 8, 1255, 0),
+                ("two/x", "g", 1, "ops", "other", [7] * 8, 4000, 0),
                 ("two/x", "g", 1, "ops", "glibc", [35] * 8, 1000, 0)])
 text = open(f"{folder}/a.csv", encoding="utf-8").read()
 open(f"{folder}/cut.csv", "w", encoding="utf-8").write(text[:text.rindex(",")])
@@ -102,7 +103,7 @@ if command -v gnuplot >/dev/null; then
             grep -q '</svg>' "$scratch/new/charts/$chart.svg" || { echo "no $chart.svg"; return 1; }
             file=$(head -c 8 "$scratch/new/charts/$chart.png" | od -An -tx1 | tr -d ' ')
             [ "$file" = 89504e470d0a1a0a ] || { echo "$chart.png is none"; return 1; }
-            grep -q "!\[$chart\]($chart.svg)" "$scratch/new/charts/report.md" || { echo "no $chart in report.md"; return 1; }
+            grep -q "!\[$chart\]($chart.svg)" "$scratch/new/charts/report.md" || { echo "no $chart there"; return 1; }
         done
         grep -q '>one/x<' "$scratch/new/charts/time.svg" && grep -q '>hakmem<' "$scratch/new/charts/threads.svg"
     }
@@ -118,7 +119,9 @@ no_gnuplot() {
 mkdir "$scratch/bin"
 ln -s "$(PATH=/usr/bin:/bin command -v cat)" "$scratch/bin/cat"
 ok "without gnuplot, that is said" no_gnuplot
-tables() { cmp "$scratch/out" "$scratch/plain/report.txt" && grep -qF '| one/x | 4.00/1.05 |' "$scratch/plain/report.md"; }
+tables() {
+    cmp "$scratch/out" "$scratch/plain/report.txt" && grep -qF '| one/x | 4.00/1.05 |' "$scratch/plain/report.md"
+}
 ok "and the tables are there" tables
 touch "$scratch/file"
 ok "a folder that cannot be made" gives 2 "${report[@]}" --output "$scratch/file/charts" "$scratch/a.csv"

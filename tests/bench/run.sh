@@ -31,7 +31,8 @@ column() { # FILE FIELD
 lists() {
     gives 0 run --list && prints 'tiny_hot/16 hot 1 tiny_hot 16 [0-9]+' && [ ! -s "$scratch/err" ] &&
         gives 0 run --list --lines "$scratch/lines" --bench 'threads/t/*' &&
-        prints 'threads/t/1 fast 1 tiny_hot 16 1000' 'threads/t/2 .*' 'threads/t/4 .*' && [ "$(wc -l <"$scratch/out")" = 3 ]
+        prints 'threads/t/1 fast 1 tiny_hot 16 1000' 'threads/t/2 .*' 'threads/t/4 .*' &&
+        [ "$(wc -l <"$scratch/out")" = 3 ]
 }
 ok "--list names the lines, those of a file of one's own too, one for each number of threads" lists
 ok "--list of a name that is not there" gives 1 run --list --bench tiny_hot --bench nothing
