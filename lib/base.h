@@ -68,6 +68,19 @@ static inline unsigned hkm_high_bit(size_t n)
 {
     return (8 * (unsigned)sizeof(unsigned long long) - 1) ^ (unsigned)__builtin_clzll(n); /* ^ is -, and one instruction */
 }
+/* Sets a bit, index taken modulo the word; true: it was set. */
+HKM_INLINE bool hkm_set_bit(size_t *word, size_t index)
+{
+#ifdef __x86_64__
+    bool was;
+    __asm__("btsq %2, %0" : "+r"(*word), "=@ccc"(was) : "r"(index));
+    return was;
+#else
+    size_t bit = (size_t)1 << index % (8 * sizeof bit), before = *word;
+    *word |= bit;
+    return (before & bit) != 0;
+#endif
+}
 static inline unsigned hkm_popcount(size_t n) { return (unsigned)__builtin_popcountll(n); }
 
 #endif

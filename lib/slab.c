@@ -94,6 +94,20 @@ static void use_pages(struct hkm_slab *s, size_t from, size_t to)
         s->zero &= others;
 }
 
+/* The addresses of all blocks of a word, two or four in a step. */
+static void list_word(void **out, char *first, size_t size)
+{
+    typedef uintptr_t lanes __attribute__((vector_size(16)));
+    enum { LANES = sizeof(lanes) / sizeof(uintptr_t) };
+    lanes at, step;
+    for (unsigned i = 0; i < LANES; i++) {
+        at[i] = (uintptr_t)(first + i * size);
+        step[i] = LANES * size;
+    }
+    for (unsigned i = 0; i < BITS; i += LANES, at += step)
+        memcpy(out + i, &at, sizeof at);
+}
+
 unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want)
 {
     unsigned got = 0, w = s->hint;
@@ -110,9 +124,7 @@ unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want)
         }
         size_t base = (size_t)w * BITS * size;
         if (bits == ~(size_t)0 && want - got >= BITS && !paged) { /* all of them: no need to look at each bit */
-            char *p = s->start + base;
-            for (unsigned i = 0; i < BITS; i++)
-                out[got + i] = p + (size_t)i * size;
+            list_word(out + got, s->start + base, size);
             got += BITS;
             s->free[w] = 0;
             use_pages(s, base, base + (size_t)BITS * size);
@@ -156,20 +168,19 @@ HKM_INLINE unsigned give_word(struct hkm_slab *s, void *const *blocks, unsigned 
     uint32_t magic = s->magic;
     if (span > HKM_SLOT_SIZE - skip)
         span = HKM_SLOT_SIZE - skip;
-    for (; i < n; i++) {
-        uintptr_t a = (uintptr_t)blocks[i], offset = (paged ? a & ~HKM_ZERO : a) - from;
+    void *const *at = blocks + i, *const *end = blocks + n;
+    for (; at != end; at++) {
+        uintptr_t a = (uintptr_t)*at, offset = (paged ? a & ~HKM_ZERO : a) - from;
         if (offset >= span)
             break;
-        unsigned x = hkm_class_index(magic, offset);
-        size_t bit = (size_t)1 << x;
-        if (unlikely(bits & bit))
-            double_free(s, word, bit);
-        bits |= bit;
+        uint64_t x = (uint64_t)offset * magic >> 32; /* hkm_class_index, of what is known to be small enough */
+        if (unlikely(hkm_set_bit(&bits, (size_t)x)))
+            double_free(s, word, (size_t)1 << x);
         if (paged && !(a & HKM_ZERO))
-            s->zero &= (uint16_t)~pages_of_block(s, word * BITS + x);
+            s->zero &= (uint16_t)~pages_of_block(s, word * BITS + (unsigned)x);
     }
     set_bits(s, word, bits);
-    return i;
+    return (unsigned)(at - blocks);
 }
 
 unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n)
