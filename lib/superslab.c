@@ -63,17 +63,30 @@ static void raise_hint(struct hkm_range *r, bool dirty, size_t from, size_t to)
 static struct hkm_slab *holder(struct hkm_range *r, size_t slot)
 {
     struct hkm_slab *s = hkm_slab_at(r, slot);
-    s->range = r;
-    s->start = (char *)r->base + (slot << HKM_SLOT_SHIFT);
+    if (unlikely(s->range != r)) { /* written once, so that the records of a run's slots stay in every processor's cache */
+        s->start = (char *)r->base + (slot << HKM_SLOT_SHIFT);
+        s->range = r;
+    }
     return s;
 }
 
-/* Slots that were just taken: their pages that need not be faulted in again. */
-static void note_reuse(const struct hkm_slab *s)
+/* A slot that was just taken: its pages that need not be faulted in again. */
+static unsigned used_pages(const struct hkm_slab *s) { return hkm_popcount(hkm_pages_all() & (unsigned)~s->zero); }
+
+/* All threads count in one word: once for all slots that were taken together. */
+static void note_reuse(size_t pages)
 {
-    unsigned pages = hkm_popcount(hkm_pages_all() & (unsigned)~s->zero);
     if (pages)
         hkm_add(&hkm_superslab_stats.reused, pages);
+}
+
+/* Neighbouring slots that were just claimed. */
+static void hold(struct hkm_range *r, size_t slot, size_t count)
+{
+    size_t pages = 0;
+    for (size_t i = 0; i < count; i++)
+        pages += used_pages(holder(r, slot + i));
+    note_reuse(pages);
 }
 
 static unsigned take_from(struct hkm_range *r, bool dirty, struct hkm_slab **out, unsigned n)
@@ -124,8 +137,10 @@ unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty)
             hkm_add(&hkm_superslab_stats.taken, got);
             if (dirty)
                 fewer_dirty(got);
+            size_t pages = 0;
             for (unsigned i = 0; dirty && i < got; i++)
-                note_reuse(out[i]);
+                pages += used_pages(out[i]);
+            note_reuse(pages);
             return got;
         }
     }
@@ -397,9 +412,8 @@ struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
                 raced = true;
                 continue;
             }
-            found = holder(r, slot);
-            for (size_t i = 0; i < count; i++)
-                note_reuse(holder(r, slot + i));
+            hold(r, slot, count);
+            found = hkm_slab_at(r, slot);
         }
         if (!found && !raced && !grow_locked(count + align - 1))
             break;
@@ -415,8 +429,8 @@ bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more)
     hkm_lock(&pool_lock);
     bool ok = slot + more <= hkm_load(&r->used) && claim(r, slot, more);
     hkm_unlock(&pool_lock);
-    for (size_t i = 0; ok && i < more; i++)
-        note_reuse(holder(r, slot + i));
+    if (ok)
+        hold(r, slot, more);
     return ok;
 }
 

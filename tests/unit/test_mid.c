@@ -284,5 +284,29 @@ START_TEST(cache_of_runs)
 }
 END_TEST
 
+/* Runs come and go in slots that were used before.  Nothing new is to be said of all but the first, so nothing is written there:
+ * other threads, whose slots these were, have those lines in their caches. */
+START_TEST(records_of_used_slots_are_only_read)
+{
+    start();
+    size_t page = hkm_os.page, n = 3 * (page >> HKM_SLAB_SHIFT) + 1;
+    char *p = take(n << HKM_SLOT_SHIFT, false);
+    struct hkm_slab *s = hkm_registry_slab(p);
+    hkm_mid_free(s);
+    uintptr_t from = hkm_round_up((uintptr_t)hkm_slab_after(s, n - 1), page), to = (uintptr_t)s & ~(page - 1);
+    ck_assert_uint_ge(to - from, 2 * page);
+    uint64_t reused = hkm_load(&hkm_superslab_stats.reused);
+    ck_assert_int_eq(mprotect((void *)from, to - from, PROT_READ), 0);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_ptr_eq(hkm_mid_alloc(n << HKM_SLOT_SHIFT, 16, false, &site), p);
+        ck_assert_uint_eq(s->run, n);
+        hkm_mid_free(s);
+    }
+    ck_assert_int_eq(mprotect((void *)from, to - from, PROT_READ | PROT_WRITE), 0);
+    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.reused), reused + 3 * n * (HKM_SLOT_SIZE >> hkm_os.page_bits));
+}
+END_TEST
+
 UNIT_MAIN("mid", CK_FORK, many_sizes, alignments, only_its_own_pages_are_dirty, zeroed_after_dirty_use, resize_in_place,
-          what_a_resize_cut_off_is_dirty, random_work, cache_of_runs, out_of_memory)
+          what_a_resize_cut_off_is_dirty, random_work, cache_of_runs,
+          records_of_used_slots_are_only_read, out_of_memory)
