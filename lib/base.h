@@ -20,6 +20,10 @@
 #define HKM_HIDDEN __attribute__((visibility("hidden")))
 #define HKM_EXPORT __attribute__((visibility("default")))
 #define HKM_ALIGNED(n) __attribute__((aligned(n)))
+/* Of a structure: no other variable lies in its cache lines.  For static words that many threads write, apart from those that
+ * many only read: a thread that reads one waits for the line each time when another has written its neighbour.
+ * tests/lint/lines.sh looks where the linker has put them. */
+#define HKM_OWN_LINES HKM_ALIGNED(64)
 
 /* hkm_check holds in every build: its failure means that the heap is corrupt, and the process ends with one line.
  * hkm_assert states an invariant for readers and is checked in debug builds only. */

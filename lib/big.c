@@ -29,7 +29,7 @@ struct table {
 
 enum { FREED = 16 };
 
-static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_BIG);
+static struct HKM_OWN_LINES { struct hkm_lock lock; } big = { HKM_LOCK_INIT(HKM_RANK_BIG) };
 static struct table *table;     /* under lock, like all below */
 static uintptr_t freed[FREED];  /* the blocks freed last, to tell a double free from a foreign pointer */
 static unsigned next_freed;
@@ -126,7 +126,7 @@ static HKM_COLD void mend(void)
 
 static void lock_table(void)
 {
-    if (unlikely(hkm_lock(&lock)))
+    if (unlikely(hkm_lock(&big.lock)))
         mend();
 }
 
@@ -181,7 +181,7 @@ static bool enter(void *p, size_t bytes, const void *site)
         hkm_store(&total, hkm_load(&total) + bytes);
         hkm_store(&entries, table->count);
     }
-    hkm_unlock(&lock);
+    hkm_unlock(&big.lock);
     return ok;
 }
 
@@ -203,7 +203,7 @@ static size_t leave(const void *p, bool was_idle, bool remember)
         hkm_store(&total, hkm_load(&total) - bytes);
         hkm_store(&entries, table->count);
     }
-    hkm_unlock(&lock);
+    hkm_unlock(&big.lock);
     return bytes;
 }
 
@@ -214,7 +214,7 @@ static size_t look(const void *p, bool want_idle)
     lock_table();
     const struct entry *e = find((uintptr_t)p);
     size_t bytes = e && is_idle(e) == want_idle ? bytes_of(e) : 0;
-    hkm_unlock(&lock);
+    hkm_unlock(&big.lock);
     return bytes;
 }
 
@@ -238,7 +238,7 @@ static size_t mark(const void *p, bool to_idle, const void **site)
         hkm_store(&e->bytes, bytes | (to_idle ? IDLE : 0));
         hkm_store(&idle, hkm_load(&idle) + (to_idle ? bytes : -bytes));
     }
-    hkm_unlock(&lock);
+    hkm_unlock(&big.lock);
     return bytes;
 }
 
@@ -251,7 +251,7 @@ size_t hkm_big_huge(void)
     for (size_t i = 0; table && i < table->places; i++)
         if (start_of(i) && hkm_superslab_huge_unit(bytes_of(&table->at[i])))
             sum += bytes_of(&table->at[i]);
-    hkm_unlock(&lock);
+    hkm_unlock(&big.lock);
     return sum;
 }
 
@@ -267,7 +267,7 @@ void *hkm_big_around(const void *p)
     for (size_t i = 0; table && table->count && i < table->places && !found; i++)
         if (start_of(i) && (uintptr_t)p - start_of(i) < bytes_of(&table->at[i]))
             found = (void *)start_of(i);
-    hkm_unlock(&lock);
+    hkm_unlock(&big.lock);
     return found;
 }
 
@@ -281,7 +281,7 @@ bool hkm_big_was(const void *p)
     bool kept = e && is_idle(e);
     for (unsigned i = 0; i < FREED; i++)
         was = was || (p && freed[i] == (uintptr_t)p);
-    hkm_unlock(&lock);
+    hkm_unlock(&big.lock);
     /* The kernel may have given the address to somebody else since, whose block it is now. */
     return kept || (was && !hkm_os_mapped(p));
 }

@@ -24,12 +24,14 @@ struct way {
     hkm_word block, bytes, site, since;
 };
 static hkm_word table; /* struct way[CLASSES][WAYS]; made for the first block that is kept: few processes keep any */
-static hkm_word held; /* bytes; not less than what is in the table */
-static hkm_word hits;
+static struct HKM_OWN_LINES {
+    hkm_word bytes; /* not less than what is in the table */
+    hkm_word hits;
+} held;
 static hkm_word used[(CLASSES + HKM_WORD_BITS - 1) / HKM_WORD_BITS]; /* a bit is set for each class that has a block */
 
-size_t hkm_bigcache_bytes(void) { return hkm_load(&held); }
-size_t hkm_bigcache_hits(void) { return hkm_load(&hits); }
+size_t hkm_bigcache_bytes(void) { return hkm_load(&held.bytes); }
+size_t hkm_bigcache_hits(void) { return hkm_load(&held.hits); }
 
 static struct way *ways_of(unsigned cls) { return (struct way *)hkm_load_acq(&table) + (size_t)cls * WAYS; }
 
@@ -96,7 +98,7 @@ static bool take(struct way *w, size_t block)
 {
     if (!block || !hkm_cas(&w->block, block, 0))
         return false;
-    hkm_add(&held, -capacity(block));
+    hkm_add(&held.bytes, -capacity(block));
     return true;
 }
 
@@ -122,14 +124,14 @@ void *hkm_bigcache_take(size_t size, const void *site)
     unsigned cls = class_of(size), last = class_of(most_for(size));
     size_t block = 0;
     hkm_bigcache_note(size, site);
-    if (!hkm_load(&held))
+    if (!hkm_load(&held.bytes))
         return NULL;
     for (int any = 0; any < 2 && !block; any++)
         for (unsigned c = cls; c <= last && !block; c++)
             block = find(c, size, site, any);
     if (!block)
         return NULL;
-    hkm_add(&hits, 1);
+    hkm_add(&held.hits, 1);
     hkm_add(&hkm_superslab_stats.reused, size >> hkm_os.page_bits);
     hkm_bigcache_age();
     if (block & IS_BIG) {
@@ -142,7 +144,7 @@ void *hkm_bigcache_take(size_t size, const void *site)
 /* Whether so much more may be kept. */
 static bool has_room(size_t bytes)
 {
-    size_t all = hkm_load(&held) + bytes, live = hkm_superslab_taken() + hkm_big_mapped();
+    size_t all = hkm_load(&held.bytes) + bytes, live = hkm_superslab_taken() + hkm_big_mapped();
     return all <= hkm_policy_bigcache(live > all ? live - all : 0);
 }
 
@@ -157,7 +159,7 @@ static bool put(size_t block, size_t bytes, const void *site)
     for (struct way *w = ways_of(cls), *end = w + WAYS; w < end; w++) {
         if (hkm_load(&w->block))
             continue;
-        hkm_add(&held, bytes); /* first, so that it never falls below 0 */
+        hkm_add(&held.bytes, bytes); /* first, so that it never falls below 0 */
         if (hkm_cas(&w->block, 0, block)) {
             hkm_store(&w->bytes, bytes);
             hkm_store(&w->site, (size_t)site);
@@ -165,7 +167,7 @@ static bool put(size_t block, size_t bytes, const void *site)
             hkm_fetch_or(&used[cls / HKM_WORD_BITS], (size_t)1 << cls % HKM_WORD_BITS);
             return true;
         }
-        hkm_add(&held, -bytes);
+        hkm_add(&held.bytes, -bytes);
     }
     return false;
 }
@@ -214,7 +216,7 @@ static size_t give_back_old(size_t ms)
     return done;
 }
 
-size_t hkm_bigcache_release(void) { return hkm_load(&held) ? give_back_old(0) : 0; }
+size_t hkm_bigcache_release(void) { return hkm_load(&held.bytes) ? give_back_old(0) : 0; }
 
 void hkm_bigcache_make_way(size_t size)
 {
@@ -225,7 +227,7 @@ void hkm_bigcache_make_way(size_t size)
 void hkm_bigcache_age(void)
 {
     static hkm_word looked; /* ms */
-    size_t all = hkm_load(&held);
+    size_t all = hkm_load(&held.bytes);
     if (!all)
         return;
     size_t live = hkm_superslab_taken() + hkm_big_mapped(), limit = hkm_policy_dirty_limit(live > all ? live - all : 0);
@@ -244,5 +246,5 @@ void hkm_bigcache_recount(void)
             for (struct way *w = ways_of(c), *end = w + WAYS; w < end; w++)
                 if (hkm_load(&w->block))
                     sum += capacity(hkm_load(&w->block));
-    hkm_store(&held, sum);
+    hkm_store(&held.bytes, sum);
 }

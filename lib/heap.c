@@ -84,9 +84,9 @@ struct hkm_heap *hkm_heap_new(void)
 
 /* Caches grow only as far as all of them together stay within the budget.  Nobody may touch the cache of another thread,
  * so one that is idle keeps its share until its thread comes here again, or ends; the others must do with the rest. */
-static hkm_word allowed; /* bytes: the sum over all heaps that are `charged` */
+static struct HKM_OWN_LINES { hkm_word allowed; } all_heaps; /* bytes: the sum over all heaps that are `charged` */
 
-size_t hkm_heap_allowed(void) { return hkm_load(&allowed); }
+size_t hkm_heap_allowed(void) { return hkm_load(&all_heaps.allowed); }
 
 static size_t budget(void)
 {
@@ -97,8 +97,8 @@ static size_t share(unsigned cls, unsigned cap) { return cap > LEAN ? (size_t)ca
 
 static bool charge(struct hkm_heap *h, size_t bytes)
 {
-    if (h->charged && hkm_add(&allowed, bytes) + bytes > budget()) {
-        hkm_add(&allowed, -bytes);
+    if (h->charged && hkm_add(&all_heaps.allowed, bytes) + bytes > budget()) {
+        hkm_add(&all_heaps.allowed, -bytes);
         return false;
     }
     h->allowed += bytes;
@@ -109,7 +109,7 @@ static void discharge(struct hkm_heap *h, size_t bytes)
 {
     h->allowed -= bytes;
     if (h->charged)
-        hkm_add(&allowed, -bytes);
+        hkm_add(&all_heaps.allowed, -bytes);
 }
 
 /* Gives a bin another cap, within the places that it has. */
@@ -161,8 +161,8 @@ static void count_in(struct hkm_heap *h, bool in)
         return;
     h->charged = in;
     if (!in) {
-        hkm_add(&allowed, -h->allowed);
-    } else if (hkm_add(&allowed, h->allowed) + h->allowed > budget()) {
+        hkm_add(&all_heaps.allowed, -h->allowed);
+    } else if (hkm_add(&all_heaps.allowed, h->allowed) + h->allowed > budget()) {
         for (unsigned c = 0; c < HKM_CLASSES; c++)
             if (h->bin[c] && h->bin[c]->cap > LEAN && h->bin[c]->room == h->bin[c]->cap)
                 shrink(h, c, LEAN);
@@ -174,7 +174,7 @@ void hkm_heap_recount(void)
     size_t sum = 0;
     for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
         sum += h->charged ? h->allowed : 0;
-    hkm_store(&allowed, sum);
+    hkm_store(&all_heaps.allowed, sum);
 }
 
 void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread)

@@ -14,7 +14,6 @@
 
 enum { FIRST = 192 << 10, CHUNK = 512 << 10, SIZES = 16 };
 
-static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_META);
 /* A common symbol, because the linker puts those behind all other data: what little there is shares the page at which the
  * data begins, and that page is touched anyway. */
 extern char hkm_meta_first[FIRST];
@@ -23,10 +22,14 @@ char hkm_meta_first[FIRST] HKM_ALIGNED(64) HKM_HIDDEN __attribute__((common));
 struct chunk {
     char *bump, *end;
 };
-static struct chunk first_chunk;
-static struct chunk *chunk; /* under lock */
-static hkm_word *lists[SIZES]; /* under lock; arrays of 1 << i words, linked through their first word */
-static size_t chunks; /* under lock; bytes in chunks but the first */
+/* Who takes the lock gets what it guards in the same lines. */
+static struct HKM_OWN_LINES {
+    struct hkm_lock lock;
+    struct chunk *chunk;    /* under lock, like all below */
+    struct chunk first_chunk;
+    size_t chunks;          /* bytes in chunks but the first */
+    hkm_word *lists[SIZES]; /* arrays of 1 << i words, linked through their first word */
+} m = { .lock = HKM_LOCK_INIT(HKM_RANK_META) };
 static hkm_word mapped, areas;
 
 size_t hkm_meta_bytes(void) { return hkm_load(&mapped) + FIRST; }
@@ -48,16 +51,16 @@ static char *guarded(size_t bytes)
 
 static bool more(size_t size)
 {
-    if (!chunk) {
-        first_chunk.end = hkm_meta_first + FIRST;
-        first_chunk.bump = hkm_meta_first;
-        chunk = &first_chunk;
+    if (!m.chunk) {
+        m.first_chunk.end = hkm_meta_first + FIRST;
+        m.first_chunk.bump = hkm_meta_first;
+        m.chunk = &m.first_chunk;
         hkm_memcheck_hide(hkm_meta_first, FIRST);
         return true;
     }
     /* A chunk is up to two mappings more, so chunks grow with what there is: their number stays logarithmic. */
-    size_t page = hkm_os.page, least = hkm_round_up(sizeof *chunk + size + page, page);
-    size_t bytes = hkm_round_up(chunks / 8 > CHUNK ? chunks / 8 : CHUNK, page);
+    size_t page = hkm_os.page, least = hkm_round_up(sizeof(struct chunk) + size + page, page);
+    size_t bytes = hkm_round_up(m.chunks / 8 > CHUNK ? m.chunks / 8 : CHUNK, page);
     char *p = bytes > least ? guarded(bytes) : NULL;
     if (!p)
         p = guarded(bytes = least);
@@ -65,22 +68,22 @@ static bool more(size_t size)
         return false;
     hkm_meta_note(bytes);
     hkm_meta_note_area(3); /* with the pages at its ends */
-    chunks += bytes;
+    m.chunks += bytes;
     hkm_memcheck_hide(p, bytes);
     struct chunk *c = (struct chunk *)(void *)p;
     c->bump = (char *)(c + 1);
     c->end = p + bytes;
-    chunk = c;
+    m.chunk = c;
     return true;
 }
 
 static void *take(size_t size, size_t alignment)
 {
     for (int tries = 0; tries < 3; tries++) {
-        if (chunk) {
-            char *p = (char *)hkm_round_up((uintptr_t)chunk->bump, alignment);
-            if (p <= chunk->end && size <= (size_t)(chunk->end - p)) {
-                chunk->bump = p + size;
+        if (m.chunk) {
+            char *p = (char *)hkm_round_up((uintptr_t)m.chunk->bump, alignment);
+            if (p <= m.chunk->end && size <= (size_t)(m.chunk->end - p)) {
+                m.chunk->bump = p + size;
                 return p;
             }
         }
@@ -93,28 +96,33 @@ static void *take(size_t size, size_t alignment)
 void *hkm_meta_alloc(size_t size, size_t alignment)
 {
     hkm_assert(hkm_is_pow2(alignment) && alignment <= hkm_os.page);
-    hkm_lock(&lock);
+    hkm_lock(&m.lock);
     void *p = take(size, alignment);
-    hkm_unlock(&lock);
+    hkm_unlock(&m.lock);
     return p;
 }
 
-static unsigned list_of(unsigned words) { return words == 1 ? 0 : hkm_high_bit(words - 1) + 1; }
+/* At least a cache line: neighbours belong to slabs of different threads, who would wait for each other's bits. */
+static unsigned list_of(unsigned words)
+{
+    enum { LINE = 64 / sizeof(hkm_word) };
+    return hkm_high_bit((words < LINE ? LINE : words) - 1) + 1;
+}
 
 /* Out of memory, but a larger array may be free: its upper halves become arrays of their own. */
 static hkm_word *split(unsigned i)
 {
     unsigned j = i + 1;
-    while (j < SIZES && !lists[j])
+    while (j < SIZES && !m.lists[j])
         j++;
     if (j >= SIZES)
         return NULL;
-    hkm_word *w = lists[j];
-    lists[j] = (hkm_word *)*w;
+    hkm_word *w = m.lists[j];
+    m.lists[j] = (hkm_word *)*w;
     while (j-- > i) {
         hkm_word *half = w + ((size_t)1 << j);
-        *half = (size_t)lists[j];
-        lists[j] = half;
+        *half = (size_t)m.lists[j];
+        m.lists[j] = half;
     }
     return w;
 }
@@ -123,21 +131,21 @@ hkm_word *hkm_meta_words_get(unsigned words)
 {
     unsigned i = list_of(words);
     hkm_check(i < SIZES);
-    hkm_lock(&lock);
-    hkm_word *w = lists[i];
+    hkm_lock(&m.lock);
+    hkm_word *w = m.lists[i];
     if (w)
-        lists[i] = (hkm_word *)*w;
-    else if (!(w = take(sizeof *w << i, sizeof *w << i < 64 ? sizeof *w << i : 64)))
+        m.lists[i] = (hkm_word *)*w;
+    else if (!(w = take(sizeof *w << i, 64)))
         w = split(i);
-    hkm_unlock(&lock);
+    hkm_unlock(&m.lock);
     return w;
 }
 
 void hkm_meta_words_put(hkm_word *w, unsigned words)
 {
     unsigned i = list_of(words);
-    hkm_lock(&lock);
-    *w = (size_t)lists[i];
-    lists[i] = w;
-    hkm_unlock(&lock);
+    hkm_lock(&m.lock);
+    *w = (size_t)m.lists[i];
+    m.lists[i] = w;
+    hkm_unlock(&m.lock);
 }

@@ -16,7 +16,7 @@
 enum { SLOTS = 4, GRANULE = 16, IN_SLOT = HKM_SLOT_SIZE / GRANULE, GRANULES = SLOTS * IN_SLOT,
        BITS = 8 * sizeof(size_t), WORDS = GRANULES / BITS, WIDE = HKM_POLICY_NURSERY_LARGE / GRANULE };
 
-static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_NURSERY);
+static struct HKM_OWN_LINES { struct hkm_lock lock; } nursery = { HKM_LOCK_INIT(HKM_RANK_NURSERY) };
 static struct hkm_slab *slot; /* the first one; under lock, like all below; NULL until first used */
 static bool closed;           /* no memory for it, once and for all */
 static unsigned low;          /* no granule below it is free */
@@ -135,7 +135,7 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
 {
     void *p = NULL;
     unsigned n = size ? (unsigned)((size + GRANULE - 1) / GRANULE) : 1;
-    hkm_lock(&lock);
+    hkm_lock(&nursery.lock);
     if (hkm_policy_nursery(hkm_class[cls].size, count[cls].taken, count[cls].live) && (slot || open_slot())) {
         unsigned g = find(n);
         if (g < GRANULES) {
@@ -151,7 +151,7 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
             count[cls].taken = UINT16_MAX;
         }
     }
-    hkm_unlock(&lock);
+    hkm_unlock(&nursery.lock);
     return p;
 }
 
@@ -169,16 +169,16 @@ static enum hkm_nursery_state state(const void *p)
 
 enum hkm_nursery_state hkm_nursery_look(const void *p, size_t *bytes)
 {
-    hkm_lock(&lock);
+    hkm_lock(&nursery.lock);
     enum hkm_nursery_state is = state(p);
     *bytes = is == HKM_NURSERY_BLOCK ? (size_t)(end_of(granule(p)) - granule(p)) * GRANULE : 0;
-    hkm_unlock(&lock);
+    hkm_unlock(&nursery.lock);
     return is;
 }
 
 enum hkm_nursery_state hkm_nursery_free(void *p)
 {
-    hkm_lock(&lock);
+    hkm_lock(&nursery.lock);
     enum hkm_nursery_state was = state(p);
     if (was == HKM_NURSERY_BLOCK) {
         unsigned g = granule(p), end = end_of(g);
@@ -187,14 +187,14 @@ enum hkm_nursery_state hkm_nursery_free(void *p)
         opened(g);
         count[class_of(g, end)].live--;
     }
-    hkm_unlock(&lock);
+    hkm_unlock(&nursery.lock);
     return was;
 }
 
 bool hkm_nursery_resize(void *p, size_t size)
 {
     unsigned n = (unsigned)((size + GRANULE - 1) / GRANULE);
-    hkm_lock(&lock);
+    hkm_lock(&nursery.lock);
     unsigned g = granule(p), end = end_of(g);
     bool ok = size <= HKM_NURSERY_MAX && g + n <= GRANULES && (g + n <= end || seek_used(end, g + n) >= g + n);
     if (ok) {
@@ -211,7 +211,7 @@ bool hkm_nursery_resize(void *p, size_t size)
         set(used, g + n, end, false);
         opened(g + n);
     }
-    hkm_unlock(&lock);
+    hkm_unlock(&nursery.lock);
     return ok;
 }
 
@@ -231,7 +231,7 @@ size_t hkm_nursery_purge(void)
     hkm_os_init(); /* this may be the very first call */
     size_t done = 0, page = hkm_os.page;
     unsigned pages = (unsigned)(HKM_SLOT_SIZE / page), run = 0;
-    hkm_lock(&lock);
+    hkm_lock(&nursery.lock);
     for (unsigned first = 0; slot && first < GRANULES; first += IN_SLOT) {
         struct hkm_slab *s = slot_of(first);
         for (unsigned p = 0; p <= pages; p++) {
@@ -244,6 +244,6 @@ size_t hkm_nursery_purge(void)
             }
         }
     }
-    hkm_unlock(&lock);
+    hkm_unlock(&nursery.lock);
     return done;
 }

@@ -16,11 +16,11 @@
 #include "purge.h"
 #include "os.h"
 
-static hkm_word busy;    /* generation + 1 of the process that a thread is at it in; 0 */
 static hkm_word checked; /* ms: when policy was asked last */
 static hkm_word mode;    /* enum hkm_look: the look that is under way */
 
-static struct {
+static struct HKM_OWN_LINES {
+    hkm_word busy;           /* generation + 1 of the process that a thread is at it in; 0 */
     struct hkm_range *range; /* the slot to look at next */
     size_t slot;
     size_t young;            /* bytes that were too young, so far */
@@ -35,11 +35,11 @@ bool hkm_purge_busy(void) { return hkm_load(&mode) != HKM_LOOK_NOT || hkm_supers
 
 static bool enter(void)
 {
-    size_t mine = hkm_generation() + 1, was = hkm_load(&busy);
-    return was != mine && hkm_cas(&busy, was, mine);
+    size_t mine = hkm_generation() + 1, was = hkm_load(&look.busy);
+    return was != mine && hkm_cas(&look.busy, was, mine);
 }
 
-static void leave(void) { hkm_store_rel(&busy, 0); }
+static void leave(void) { hkm_store_rel(&look.busy, 0); }
 
 static size_t free_in_slabs(void)
 {

@@ -12,7 +12,7 @@
 #include "policy.h"
 
 struct hkm_superslab_stats hkm_superslab_stats;
-static struct hkm_lock pool_lock = HKM_LOCK_INIT(HKM_RANK_POOL);
+static struct HKM_OWN_LINES { struct hkm_lock lock; } pool = { HKM_LOCK_INIT(HKM_RANK_POOL) };
 
 enum { BITS = 8 * sizeof(size_t) };
 
@@ -115,14 +115,11 @@ static unsigned take_from(struct hkm_range *r, bool dirty, struct hkm_slab **out
     return 0;
 }
 
-/* The least that the count of dirty slots was since hkm_superslab_keep looked at it: so many were not needed. */
-static hkm_word lowest;
-
 static void fewer_dirty(size_t count)
 {
     size_t left = hkm_add(&hkm_superslab_stats.dirty, -count) - count;
-    if (left < hkm_load(&lowest))
-        hkm_store(&lowest, left);
+    if (left < hkm_load(&hkm_superslab_stats.lowest))
+        hkm_store(&hkm_superslab_stats.lowest, left);
     if (unlikely(hkm_load(&hkm_superslab_stats.held) > left))
         hkm_store(&hkm_superslab_stats.held, left);
 }
@@ -333,16 +330,17 @@ void hkm_superslab_keep(size_t idle)
 {
     static hkm_word looked; /* ms; nothing is known of what was needed before the first time */
     hkm_store(&unused, idle);
-    size_t now = hkm_os_ms(), waited = now - hkm_load(&looked), dirty, spare;
+    size_t now = hkm_os_ms(), waited = now - hkm_load(&looked), dirty, least, spare;
     keep_to_limits(in_use(hkm_load(&hkm_superslab_stats.taken)));
     if (waited < hkm_policy_purge_ms())
         return;
     hkm_store(&looked, now);
     dirty = hkm_load(&hkm_superslab_stats.dirty);
-    spare = hkm_policy_spare(hkm_load(&lowest) < dirty ? hkm_load(&lowest) : dirty, waited);
+    least = hkm_load(&hkm_superslab_stats.lowest); /* so many were not needed */
+    spare = hkm_policy_spare(least < dirty ? least : dirty, waited);
     if (spare)
         aim_at((dirty - spare) << HKM_SLOT_SHIFT);
-    hkm_store(&lowest, dirty);
+    hkm_store(&hkm_superslab_stats.lowest, dirty);
 }
 
 /* Clears the bits of `count` slots from `slot` on, in both bitmaps; all or nothing. */
@@ -401,7 +399,7 @@ static bool grow_locked(size_t need);
 struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
 {
     struct hkm_slab *found = NULL;
-    hkm_lock(&pool_lock);
+    hkm_lock(&pool.lock);
     for (int tries = 0; !found && tries < 64; tries++) {
         bool raced = false; /* there was a run, but somebody took a slot of it: look again before mapping more */
         for (struct hkm_range *r = &hkm_range; r && !found; r = hkm_range_next(r)) {
@@ -418,7 +416,7 @@ struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
         if (!found && !raced && !grow_locked(count + align - 1))
             break;
     }
-    hkm_unlock(&pool_lock);
+    hkm_unlock(&pool.lock);
     return found;
 }
 
@@ -426,9 +424,9 @@ bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more)
 {
     struct hkm_range *r = first->range;
     size_t slot = hkm_slab_slot(first) + count;
-    hkm_lock(&pool_lock);
+    hkm_lock(&pool.lock);
     bool ok = slot + more <= hkm_load(&r->used) && claim(r, slot, more);
-    hkm_unlock(&pool_lock);
+    hkm_unlock(&pool.lock);
     if (ok)
         hold(r, slot, more);
     return ok;
@@ -567,10 +565,10 @@ static bool grow_locked(size_t need)
 bool hkm_superslab_grow(size_t need)
 {
     size_t seen = hkm_load(&hkm_superslab_stats.mapped);
-    hkm_lock(&pool_lock);
+    hkm_lock(&pool.lock);
     /* Threads that find nothing left come here together: what the first of them maps is for all. */
     bool ok = hkm_load(&hkm_superslab_stats.mapped) >= seen + need || grow_locked(need);
-    hkm_unlock(&pool_lock);
+    hkm_unlock(&pool.lock);
     return ok;
 }
 

@@ -59,19 +59,21 @@ uint16_t hkm_pages_all(void);
 uint16_t hkm_pages(unsigned first, unsigned pages);
 uint16_t hkm_pages_of(size_t from, size_t to);
 
-struct hkm_superslab_stats {
+/* The first line is read by every slow call and seldom written, the second is written with every slot. */
+struct HKM_OWN_LINES hkm_superslab_stats {
     hkm_word mapped; /* slots */
-    hkm_word taken;  /* slots */
-    hkm_word dirty;  /* slots */
-    hkm_word purged; /* bytes so far */
-    hkm_word purges; /* calls so far */
-    hkm_word reused; /* pages so far that had memory behind them when their free slot, or a kept block, was taken */
     hkm_word refused; /* slots that the kernel would not purge, free or not */
     hkm_word held;    /* slots: dirty ones in huge pages that others of their slots keep, as the last purge found them */
     hkm_word huge;    /* slots in huge pages, taken or free */
     hkm_word huge_fallbacks; /* so far: huge pages were wanted, and there were none (hugetlb, then thp: two) */
-    hkm_word prefaulted;     /* bytes so far */
     hkm_word prefault_fallbacks; /* so far: the kernel could not, or had no memory for it */
+    hkm_word taken HKM_ALIGNED(64); /* slots */
+    hkm_word dirty;  /* slots */
+    hkm_word lowest; /* superslab.c: the least that dirty was since hkm_superslab_keep looked at it */
+    hkm_word reused; /* pages so far that had memory behind them when their free slot, or a kept block, was taken */
+    hkm_word purged; /* bytes so far */
+    hkm_word purges; /* calls so far */
+    hkm_word prefaulted; /* bytes so far */
 };
 extern struct hkm_superslab_stats hkm_superslab_stats HKM_HIDDEN;
 

@@ -25,21 +25,23 @@ enum { LOOKS = 8, HOMES = 64 };
 
 __thread struct hkm_tls hkm_tls __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
-static struct hkm_lock threads_lock = HKM_LOCK_INIT(HKM_RANK_THREADS);
-static struct hkm_lock late_lock = HKM_LOCK_INIT(HKM_RANK_LATE);
-/* Under threads_lock, linked by `link`: the parked heaps, the last one parked on top; and the live ones, hashed by their
- * thread. */
-static struct hkm_heap *parked, *homes[HOMES];
-static hkm_word nparked;
+static struct HKM_OWN_LINES {
+    struct hkm_lock lock;
+    hkm_word nparked;
+    /* Under the lock, linked by `link`: the parked heaps, the last one parked on top; and the live ones, hashed by their
+     * thread. */
+    struct hkm_heap *parked, *homes[HOMES];
+} threads = { .lock = HKM_LOCK_INIT(HKM_RANK_THREADS) };
+static struct HKM_OWN_LINES { struct hkm_lock lock; } late_heap = { HKM_LOCK_INIT(HKM_RANK_LATE) };
 static hkm_word norphaned;
-static hkm_word settled;      /* threads_lock: the generation in which all heaps' states are true */
-static struct hkm_heap *late; /* late_lock */
+static hkm_word settled;      /* threads.lock: the generation in which all heaps' states are true */
+static struct hkm_heap *late; /* late_heap.lock */
 static pthread_key_t key;
 static hkm_word key_made;  /* 0: no, 1: somebody is at it, 2: yes */
 static hkm_word watching;  /* the fork handler is registered */
 
 size_t hkm_thread_heaps(void) { return hkm_heap_count(); }
-size_t hkm_thread_parked(void) { return hkm_load(&nparked); }
+size_t hkm_thread_parked(void) { return hkm_load(&threads.nparked); }
 
 void hkm_thread_each(void (*each)(struct hkm_heap *h, void *arg), void *arg)
 {
@@ -58,7 +60,7 @@ static void set_heap(struct hkm_heap *h)
 
 static struct hkm_heap **home(uintptr_t thread)
 {
-    return &homes[(uint32_t)(thread >> 6) * 0x9e3779b1u >> 26];
+    return &threads.homes[(uint32_t)(thread >> 6) * 0x9e3779b1u >> 26];
 }
 _Static_assert(HOMES == 1 << (32 - 26), "home is a number below HOMES");
 
@@ -77,14 +79,14 @@ static void set_state(struct hkm_heap *h, size_t state)
 static void park_locked(struct hkm_heap *h)
 {
     set_state(h, PARKED);
-    push(&parked, h);
-    hkm_add(&nparked, 1);
+    push(&threads.parked, h);
+    hkm_add(&threads.nparked, 1);
 }
 
 static void list_live(void)
 {
     for (unsigned i = 0; i < HOMES; i++)
-        homes[i] = NULL;
+        threads.homes[i] = NULL;
     for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
         if (hkm_load(&h->state) == LIVE)
             push(home(hkm_load(&h->thread)), h);
@@ -93,18 +95,18 @@ static void list_live(void)
 static void list_parked(void)
 {
     size_t n = 0;
-    parked = NULL;
+    threads.parked = NULL;
     for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
         if (hkm_load(&h->state) == PARKED) {
-            push(&parked, h);
+            push(&threads.parked, h);
             n++;
         }
-    hkm_store(&nparked, n);
+    hkm_store(&threads.nparked, n);
 }
 
 static void lock_threads(void)
 {
-    if (unlikely(hkm_lock(&threads_lock))) { /* a fork caught somebody at the lists */
+    if (unlikely(hkm_lock(&threads.lock))) { /* a fork caught somebody at the lists */
         list_live();
         list_parked();
     }
@@ -136,7 +138,7 @@ static void settle(struct hkm_heap *mine, size_t generation)
         list_live();
         hkm_store(&settled, generation);
     }
-    hkm_unlock(&threads_lock);
+    hkm_unlock(&threads.lock);
 }
 
 static void after_fork(void) { settle(hkm_thread_own(), hkm_generation()); }
@@ -189,7 +191,7 @@ static void death(void *arg)
     hkm_lock(&h->lock);
     park_locked(h);
     hkm_unlock(&h->lock);
-    hkm_unlock(&threads_lock);
+    hkm_unlock(&threads.lock);
 }
 
 /* Wants death() to be called when this thread ends.  No lock is held: these functions may allocate. */
@@ -224,15 +226,15 @@ static struct hkm_heap *find_heap(uintptr_t thread)
         if (hkm_load(&h->generation) != hkm_generation())
             hkm_heap_bury(h);
         set_state(h, LIVE);
-    } else if ((h = parked) != NULL) {
-        parked = h->link;
-        hkm_add(&nparked, (size_t)-1);
+    } else if ((h = threads.parked) != NULL) {
+        threads.parked = h->link;
+        hkm_add(&threads.nparked, (size_t)-1);
         hkm_heap_drain(h); /* takes its lock: nobody is in the middle of claiming from it, and nobody will from here on */
         push(home(thread), h);
         set_state(h, LIVE);
         hkm_heap_assign(h, thread);
     }
-    hkm_unlock(&threads_lock);
+    hkm_unlock(&threads.lock);
     return h;
 }
 
@@ -246,7 +248,7 @@ static struct hkm_heap *make_heap(uintptr_t thread, size_t state)
     set_state(h, state);
     if (state == LIVE)
         push(home(thread), h);
-    hkm_unlock(&threads_lock);
+    hkm_unlock(&threads.lock);
     return h;
 }
 
@@ -281,12 +283,12 @@ static HKM_COLD void mend_late(void)
 static HKM_COLD struct hkm_heap *begin_late(void)
 {
     notice_fork();
-    if (hkm_lock(&late_lock))
+    if (hkm_lock(&late_heap.lock))
         mend_late();
     if (!late)
         late = make_heap(0, LATE);
     if (!late)
-        hkm_unlock(&late_lock);
+        hkm_unlock(&late_heap.lock);
     return late;
 }
 
@@ -305,7 +307,7 @@ struct hkm_heap *hkm_thread_begin(void)
 void hkm_thread_end(struct hkm_heap *h)
 {
     if (unlikely(hkm_load(&h->state) == LATE))
-        hkm_unlock(&late_lock);
+        hkm_unlock(&late_heap.lock);
 }
 
 /* ---- refill ----------------------------------------------------------------------------------------------------- */
@@ -323,13 +325,13 @@ static bool bury_orphan(void)
         set_state(h, BURIED);
         hkm_add(&norphaned, (size_t)-1);
     }
-    hkm_unlock(&threads_lock);
+    hkm_unlock(&threads.lock);
     if (!h)
         return false;
     hkm_heap_bury(h);
     lock_threads();
     park_locked(h);
-    hkm_unlock(&threads_lock);
+    hkm_unlock(&threads.lock);
     return true;
 }
 
@@ -337,9 +339,9 @@ static bool bury_orphan(void)
 static bool claim(struct hkm_heap *h, unsigned cls)
 {
     bool got = false;
-    if (!hkm_load(&nparked) || !hkm_lock_try(&threads_lock))
+    if (!hkm_load(&threads.nparked) || !hkm_lock_try(&threads.lock))
         return false;
-    struct hkm_heap *from = NULL, *p = parked;
+    struct hkm_heap *from = NULL, *p = threads.parked;
     for (unsigned i = 0; p && !from && i < LOOKS; i++, p = p->link) {
         if (unlikely(hkm_lock_abandoned(&p->lock)))
             hkm_heap_drain(p); /* mends it */
@@ -347,7 +349,7 @@ static bool claim(struct hkm_heap *h, unsigned cls)
         if ((hkm_load(&p->inbox) || hkm_peek(p->tiny[cls].partial)) && hkm_lock_try(&p->lock))
             from = p;
     }
-    hkm_unlock(&threads_lock);
+    hkm_unlock(&threads.lock);
     /* It cannot be adopted meanwhile: that takes its lock, which the claim gives up. */
     if (from)
         got = hkm_heap_claim(h, from, cls);

@@ -120,6 +120,23 @@ START_TEST(words_are_recycled_by_size)
 }
 END_TEST
 
+/* The arrays of two slabs, which may be two threads', share no cache line. */
+START_TEST(words_have_their_own_lines)
+{
+    enum { COUNT = 200, LINE = 64 };
+    hkm_word *w[COUNT];
+    hkm_os_init();
+    for (unsigned i = 0; i < COUNT; i++) {
+        w[i] = hkm_meta_words_get(i % 20 + 1);
+        ck_assert_ptr_nonnull(w[i]);
+        ck_assert_uint_eq((uintptr_t)w[i] % LINE, 0);
+        for (unsigned j = 0; j < i; j++)
+            expect((uintptr_t)w[i] + (i % 20 + 1) * sizeof(hkm_word) <= hkm_round_up((uintptr_t)w[j], LINE) ||
+                   (uintptr_t)w[i] >= hkm_round_up((uintptr_t)w[j] + (j % 20 + 1) * sizeof(hkm_word), LINE));
+    }
+}
+END_TEST
+
 START_TEST(note)
 {
     size_t before = hkm_meta_bytes();
@@ -187,4 +204,5 @@ START_TEST(threads_get_memory_of_their_own)
 END_TEST
 
 UNIT_MAIN("meta", CK_FORK, zeroed_aligned_and_apart, small_needs_no_mapping, large_and_guarded,
-          few_mappings_for_much, words_are_recycled_by_size, note, out_of_memory, threads_get_memory_of_their_own)
+          few_mappings_for_much, words_are_recycled_by_size, words_have_their_own_lines, note, out_of_memory,
+          threads_get_memory_of_their_own)
