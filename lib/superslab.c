@@ -367,13 +367,36 @@ static bool claim(struct hkm_range *r, size_t slot, size_t count)
     return true;
 }
 
-/* First free run of that length in a range; SIZE_MAX: none.  Only a look: claim decides. */
+static unsigned ones_below(size_t bits) { return ~bits ? hkm_low_bit(~bits) : BITS; }  /* at the low end of a word */
+static unsigned ones_above(size_t bits) { return ~bits ? BITS - 1 - hkm_high_bit(~bits) : BITS; } /* at its high end */
+
+/* Whether `count` neighbouring bits are set in a word. */
+static bool has_run(size_t bits, size_t count)
+{
+    if (count > BITS)
+        return false;
+    for (size_t n = count, half; n > 1 && bits; n -= half) { /* a bit stays where ever more of its upper neighbours are set */
+        half = n / 2;
+        bits &= bits >> half;
+    }
+    return bits != 0;
+}
+
+/* First free run of that length in a range; SIZE_MAX: none.  Only a look: claim decides.  The pool lock is held, and a large
+ * heap has many words with short holes: each of these is passed by in a few steps, however many holes it has. */
 static size_t find_run(struct hkm_range *r, size_t count, size_t align)
 {
     size_t words = words_of(r), start = 0, len = 0, align_first = (r->base >> HKM_SLOT_SHIFT) & (align - 1);
     size_t d = hkm_load(&r->hint.dirty), f = hkm_load(&r->hint.fresh);
     for (size_t w = d < f ? d : f; w < words; w++) {
         size_t bits = hkm_load(&hkm_map_at(r, w)->dirty) | hkm_load(&hkm_map_at(r, w)->fresh);
+        if (len + ones_below(bits) < count && !has_run(bits, count)) {
+            unsigned above = ones_above(bits);
+            if (!len || above < BITS)
+                start = (w + 1) * BITS - above;
+            len = above < BITS ? above : len + BITS;
+            continue;
+        }
         for (unsigned pos = 0; pos < BITS;) {
             size_t rest = bits >> pos;
             if (!(rest & 1)) {

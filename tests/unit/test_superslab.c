@@ -233,6 +233,61 @@ START_TEST(runs_fill_the_first_gap)
 }
 END_TEST
 
+/* Where a run of that length must come to lie: the first that is free, slot by slot; SIZE_MAX: nowhere below `used`. */
+static size_t first_fit(size_t count, size_t align)
+{
+    size_t used = hkm_load(&hkm_range.used), len = 0;
+    for (size_t i = 0; i < used; i++) {
+        len = state(&hkm_range, i) == '-' ? 0 : len + 1;
+        for (size_t from = i + 1 - len; len && from + count <= i + 1; from++)
+            if (((hkm_range.base >> HKM_SLOT_SHIFT) + from) % align == 0)
+                return from;
+    }
+    return SIZE_MAX;
+}
+
+/* Holes of all lengths, some over several words of the bitmaps. */
+START_TEST(runs_take_the_first_hole_that_fits)
+{
+    enum { SLOTS = 1500 };
+    uint64_t seed = 5;
+    hkm_os_init();
+    hkm_store(&hkm_option.disable_purge, 1);
+    for (unsigned round = 0; round < 40; round++) {
+        struct hkm_slab *all = hkm_superslab_run(SLOTS, 1), *got;
+        size_t most = round % 2 ? 300 : 6, held = 0;
+        for (size_t i = 0; i < SLOTS;) { /* held and free pieces in turn */
+            size_t n = 1 + random_below(&seed, (unsigned)most), rest;
+            if (random_below(&seed, 4) == 0) /* up to a border of words */
+                n = HKM_WORD_BITS - (slot_of(all) + i) % HKM_WORD_BITS;
+            rest = SLOTS - i < n ? SLOTS - i : n;
+            if ((held ^= 1) == 0)
+                hkm_superslab_give(hkm_slab_after(all, i), rest);
+            else
+                hkm_slab_after(all, i)->run = (uint32_t)rest; /* its length, for the end */
+            i += rest;
+        }
+        for (unsigned i = 0; i < 30; i++) {
+            size_t count = 1 + random_below(&seed, (unsigned)most), align = (size_t)1 << random_below(&seed, 5);
+            size_t want = first_fit(count, align);
+            if (want == SIZE_MAX)
+                continue;
+            got = hkm_superslab_run(count, align);
+            ck_assert_uint_eq(slot_of(got), want);
+            hkm_superslab_give(got, count);
+        }
+        for (size_t i = 0, first = slot_of(all); i < SLOTS;) {
+            size_t n = state(&hkm_range, first + i) == '-' ? hkm_slab_after(all, i)->run : 0;
+            if (n)
+                hkm_superslab_give(hkm_slab_after(all, i), n);
+            i += n ? n : 1;
+        }
+        ck_assert_uint_eq(hkm_load(&STATS->taken), 0);
+    }
+    check_all();
+}
+END_TEST
+
 START_TEST(extension_is_all_or_nothing)
 {
     char before[300];
@@ -961,7 +1016,8 @@ START_TEST(threads_never_share_a_slot_of_a_huge_page)
 END_TEST
 
 UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_fresh, given_twice, runs,
-          runs_fill_the_first_gap, extension_is_all_or_nothing, extension_ends_with_the_range, purge_makes_fresh_slots,
+          runs_fill_the_first_gap, runs_take_the_first_hole_that_fits, extension_is_all_or_nothing,
+          extension_ends_with_the_range, purge_makes_fresh_slots,
           purge_spares_what_is_held, purge_of_locked_memory_is_refused, refusals_do_not_repeat, purge_pages,
           giving_keeps_to_the_limit, a_swing_is_not_purged, a_swing_is_found_out, prefaulted_slots_are_dirty, huge_growth,
           a_huge_page_is_purged_whole_or_not_at_all, held_slots_cost_no_calls, a_locked_huge_page_is_refused_once,
