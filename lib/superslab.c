@@ -421,26 +421,28 @@ static bool grow_locked(size_t need);
 
 struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
 {
-    struct hkm_slab *found = NULL;
+    struct hkm_range *found = NULL;
+    size_t slot = 0;
     hkm_lock(&pool.lock);
     for (int tries = 0; !found && tries < 64; tries++) {
         bool raced = false; /* there was a run, but somebody took a slot of it: look again before mapping more */
         for (struct hkm_range *r = &hkm_range; r && !found; r = hkm_range_next(r)) {
-            size_t slot = r->limit ? find_run(r, count, align) : SIZE_MAX;
+            slot = r->limit ? find_run(r, count, align) : SIZE_MAX;
             if (slot == SIZE_MAX)
                 continue;
-            if (!claim(r, slot, count)) {
+            if (claim(r, slot, count))
+                found = r;
+            else
                 raced = true;
-                continue;
-            }
-            hold(r, slot, count);
-            found = hkm_slab_at(r, slot);
         }
         if (!found && !raced && !grow_locked(count + align - 1))
             break;
     }
     hkm_unlock(&pool.lock);
-    return found;
+    if (!found)
+        return NULL;
+    hold(found, slot, count); /* they are ours by now: no need to make others wait */
+    return hkm_slab_at(found, slot);
 }
 
 bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more)
