@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * meta.c: a bump allocator over chunks with guard pages, and free lists of word arrays.
+ * meta.c: a bump allocator over chunks with guard pages, and free lists of word arrays.  A slab that is opened or closed comes
+ * here, so there are several sets of lists, and threads are spread over them; who finds nothing in its own looks at the others.
  *
  * The first chunk is part of the library's own zeroed data, so a small process maps nothing for it.  All state is guarded
- * by one lock; each change that matters is one store, so a lock that a fork left behind costs at most the memory that was
- * just being taken.
+ * by locks, of which a thread holds one at a time; each change that matters is one store, so a lock that a fork left behind
+ * costs at most the memory that was just being taken.
  */
 #include "meta.h"
 #include "lock.h"
@@ -28,8 +29,12 @@ static struct HKM_OWN_LINES {
     struct chunk *chunk;    /* under lock, like all below */
     struct chunk first_chunk;
     size_t chunks;          /* bytes in chunks but the first */
-    hkm_word *lists[SIZES]; /* arrays of 1 << i words, linked through their first word */
 } m = { .lock = HKM_LOCK_INIT(HKM_RANK_META) };
+enum { SETS = 8 };
+static struct HKM_OWN_LINES set {
+    struct hkm_lock lock;
+    hkm_word lists[SIZES]; /* written under lock: addresses of arrays of 1 << i words, linked through their first word */
+} sets[SETS] = { [0 ... SETS - 1] = { .lock = HKM_LOCK_INIT(HKM_RANK_META) } };
 static hkm_word mapped, areas;
 
 size_t hkm_meta_bytes(void) { return hkm_load(&mapped) + FIRST; }
@@ -109,20 +114,51 @@ static unsigned list_of(unsigned words)
     return hkm_high_bit((words < LINE ? LINE : words) - 1) + 1;
 }
 
-/* Out of memory, but a larger array may be free: its upper halves become arrays of their own. */
-static hkm_word *split(unsigned i)
+/* The n-th set that a thread looks at. */
+static struct set *set_of(unsigned n)
 {
-    unsigned j = i + 1;
-    while (j < SIZES && !m.lists[j])
+    return &sets[(((uint32_t)(hkm_os_thread() >> 6) * 0x9e3779b1u >> 29) + n) & (SETS - 1)];
+}
+_Static_assert(SETS == 1 << (32 - 29), "the hash is a number below SETS");
+
+static hkm_word *pop(struct set *s, unsigned i)
+{
+    hkm_word *w = (hkm_word *)hkm_load(&s->lists[i]);
+    if (w)
+        hkm_store(&s->lists[i], *w);
+    return w;
+}
+
+static void push(struct set *s, unsigned i, hkm_word *w)
+{
+    *w = hkm_load(&s->lists[i]);
+    hkm_store(&s->lists[i], (size_t)w);
+}
+
+/* Out of memory, but a larger array may be free: its upper halves become arrays of their own.  Lock of the set. */
+static hkm_word *split(struct set *s, unsigned i)
+{
+    unsigned j = i;
+    while (j < SIZES && !hkm_load(&s->lists[j]))
         j++;
     if (j >= SIZES)
         return NULL;
-    hkm_word *w = m.lists[j];
-    m.lists[j] = (hkm_word *)*w;
-    while (j-- > i) {
-        hkm_word *half = w + ((size_t)1 << j);
-        *half = (size_t)m.lists[j];
-        m.lists[j] = half;
+    hkm_word *w = pop(s, j);
+    while (j-- > i)
+        push(s, j, w + ((size_t)1 << j));
+    return w;
+}
+
+static hkm_word *search(unsigned i, hkm_word *(*way)(struct set *s, unsigned i))
+{
+    hkm_word *w = NULL;
+    for (unsigned n = 0; n < SETS && !w; n++) {
+        struct set *s = set_of(n);
+        if (way == pop && !hkm_load(&s->lists[i])) /* a look without the lock: who comes too soon takes new memory */
+            continue;
+        hkm_lock(&s->lock);
+        w = way(s, i);
+        hkm_unlock(&s->lock);
     }
     return w;
 }
@@ -131,21 +167,16 @@ hkm_word *hkm_meta_words_get(unsigned words)
 {
     unsigned i = list_of(words);
     hkm_check(i < SIZES);
-    hkm_lock(&m.lock);
-    hkm_word *w = m.lists[i];
-    if (w)
-        m.lists[i] = (hkm_word *)*w;
-    else if (!(w = take(sizeof *w << i, 64)))
-        w = split(i);
-    hkm_unlock(&m.lock);
-    return w;
+    hkm_word *w = search(i, pop);
+    if (!w)
+        w = hkm_meta_alloc(sizeof *w << i, 64);
+    return w ? w : search(i, split);
 }
 
 void hkm_meta_words_put(hkm_word *w, unsigned words)
 {
-    unsigned i = list_of(words);
-    hkm_lock(&m.lock);
-    *w = (size_t)m.lists[i];
-    m.lists[i] = w;
-    hkm_unlock(&m.lock);
+    struct set *s = set_of(0);
+    hkm_lock(&s->lock);
+    push(s, list_of(words), w);
+    hkm_unlock(&s->lock);
 }

@@ -8,7 +8,7 @@
 . "$(dirname "$0")/common.sh"
 
 read_by_all='hkm_option|hkm_os|hkm_tag_(none|stranger|run|rest|nursery)|generation|canary|watched|settled|marked|aim|mode|heaps|all'
-written='m|pool|big|nursery|late_heap|threads|look|held|all_heaps'
+written='m|sets|pool|big|nursery|late_heap|threads|look|held|all_heaps'
 so=$built/lib/.libs/libhakmem.so.0
 [ -r "$so" ] || skip_all "the library is not built"
 symbols=$("${NM:-nm}" -S "$so" 2>/dev/null | sed -n 's/^\([0-9a-f]*\) \([0-9a-f]*\) [bBdDrR] \([a-z_]*\)\(\.[a-z0-9_.]*\)*$/\1 \2 \3/p')

@@ -137,6 +137,33 @@ START_TEST(words_have_their_own_lines)
 }
 END_TEST
 
+static hkm_word *travelling[3000];
+
+static void *put_all(void *unused)
+{
+    for (unsigned i = 0; i < COUNT_OF(travelling); i++)
+        hkm_meta_words_put(travelling[i], 8);
+    return unused;
+}
+
+/* What one thread takes and another gives back is used again, whichever of the sets the two have. */
+START_TEST(words_come_back_from_other_threads)
+{
+    hkm_os_init();
+    size_t before = 0;
+    for (unsigned round = 0; round < 24; round++) {
+        for (unsigned i = 0; i < COUNT_OF(travelling); i++)
+            expect((travelling[i] = hkm_meta_words_get(8)) != NULL);
+        if (round == 0)
+            before = hkm_meta_bytes();
+        pthread_t t;
+        ck_assert_int_eq(pthread_create(&t, NULL, put_all, NULL), 0);
+        pthread_join(t, NULL);
+    }
+    ck_assert_uint_eq(hkm_meta_bytes(), before);
+}
+END_TEST
+
 START_TEST(note)
 {
     size_t before = hkm_meta_bytes();
@@ -204,5 +231,6 @@ START_TEST(threads_get_memory_of_their_own)
 END_TEST
 
 UNIT_MAIN("meta", CK_FORK, zeroed_aligned_and_apart, small_needs_no_mapping, large_and_guarded,
-          few_mappings_for_much, words_are_recycled_by_size, words_have_their_own_lines, note, out_of_memory,
+          few_mappings_for_much, words_are_recycled_by_size, words_have_their_own_lines,
+          words_come_back_from_other_threads, note, out_of_memory,
           threads_get_memory_of_their_own)
