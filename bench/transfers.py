@@ -23,23 +23,21 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 LIB = HERE.parent / "lib"
 KINDS = {1: "slab records", 2: "tags", 3: "far bitmaps", 4: "bins", 5: "heap", 6: "inbox", 7: "remote buffer", 8: "words"}
-# name, command, ops of a thread (for programs that do not say)
+# name, command, ops of a thread
 RUNS = [
-    ("local", "remote neighbour 1 {n} 100", 40000, True),
-    ("random", "threads mstress {t} {n}", 20000, False),
-    ("larson", "threads larson {t} {n}", 40000, False),
-    ("xmalloc", "threads xmalloc {t} {n}", 40000, False),
-    ("pipeline", "remote pipeline {t} {n}", 40000, False),
-    ("shuffle", "remote shuffle {t} {n}", 40000, False),
-    ("neighbour", "remote neighbour {t} {n}", 40000, False),
-    ("churn", "churn {t} 20 500", 0, False),
-    ("birth", "thread_birth 400 64 {t}", 0, False),
-    ("independent", "independent {t} {n} 16 1040 2000", 100000, False),
-    ("slabs", "independent {t} {n} 1024 4096 400 swing", 40000, False),
-    ("runs", "independent {t} {n} 40000 1000000 50", 4000, False),
-    ("big", "independent {t} {n} 2200000 9000000 4", 1000, False),
+    ("mstress", "threads mstress {t} {n}", 20000),
+    ("larson", "threads larson {t} {n}", 40000),
+    ("xmalloc", "threads xmalloc {t} {n}", 40000),
+    ("pipeline", "remote pipeline {t} {n}", 40000),
+    ("shuffle", "remote shuffle {t} {n}", 40000),
+    ("neighbour", "remote neighbour {t} {n}", 40000),
+    ("churn", "churn {t} 20 500", 0),
+    ("birth", "thread_birth 400 64 {t}", 0),
+    ("small", "independent {t} {n} 16 1040 2000", 100000),
+    ("slabs", "independent {t} {n} 1024 4096 400 swing", 40000),
+    ("runs", "independent {t} {n} 40000 1000000 50", 4000),
+    ("big", "independent {t} {n} 2200000 9000000 4", 1000),
 ]
-del RUNS[0]
 
 
 def build(folder, build_dir):
@@ -87,6 +85,7 @@ class Names:
 
 def run(library, programs, command, threads, scratch):
     out = scratch / "counts"
+    out.unlink(missing_ok=True)
     env = dict(os.environ, LD_PRELOAD=str(library), TRANSFERS=str(out), CORES=str(min(threads, 64)), YIELD="8",
                HAKMEM_STATS="json")
     argv = command.split()
@@ -94,6 +93,8 @@ def run(library, programs, command, threads, scratch):
                           text=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{command}: exit {done.returncode}: {done.stderr.strip()[:300]}")
+    if not out.exists() or not out.stat().st_size:
+        raise RuntimeError(f"{command}: the library counted nothing")
     ops = int(re.search(r"ops=(\d+)", done.stdout).group(1))
     rows = [[int(x, 16) for x in line.split()[:2]] + [int(x) for x in line.split()[2:]]
             for line in out.read_text().splitlines()]
@@ -111,6 +112,7 @@ def main():
     unknown = set(args.names) - {r[0] for r in RUNS}
     if unknown:
         parser.error("there is no run called " + ", ".join(sorted(unknown)))
+    rows = []
     folder = Path(args.keep) if args.keep else Path(tempfile.mkdtemp())
     folder.mkdir(exist_ok=True)
     status = 0
@@ -119,7 +121,7 @@ def main():
         names = Names(library)
         threads = [int(t) for t in args.threads.split(",")]
         print("per op: loads and stores, read-modify-writes, transfers (by loads, stores, read-modify-writes)")
-        for name, command, n, *_ in (r for r in RUNS if not args.names or r[0] in args.names):
+        for name, command, n in (r for r in RUNS if not args.names or r[0] in args.names):
             for t in threads:
                 try:
                     ops, rows = run(library, Path(args.build) / "bench", command.format(t=t, n=n), t, folder)
