@@ -1,15 +1,20 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * ops KIND N [empty]: N operations of one kind, for counting instructions (instructions.sh). The figure of a kind is
+ * ops KIND N [empty]: N operations of one kind, for counting instructions (instructions). The figure of a kind is
  * the difference of two runs with different N, so start-up cancels. With "empty", stubs stand in for the allocator:
  * what is left is the harness, the loop and the calls. Each kind is one loop, compiled twice, with direct calls both
  * times.
+ *
+ * ops few|many|scattered N: N rounds of single functions, so many blocks that the thread's cache serves them (32), or that
+ * it must be refilled and flushed (10000), in order or in disorder.
  */
 #include "bench.h"
 
 #define LIVE 100
 #define SLOTS 256
+#define FEW 32          /* blocks that a thread's cache holds */
+#define MANY 10000      /* and so many that it does not */
 
 struct family {
     void *(*malloc)(size_t);
@@ -91,6 +96,68 @@ LOOP growing(const struct family f, unsigned long n)
     }
 }
 
+/* What single functions cost: the calls of each of these are counted by themselves. The mark keeps the compiler from making
+ * one function of two that are alike. */
+static char *blocks[MANY];
+#define SINGLE(name, work)                                      \
+    static __attribute__((noinline)) void only_##name(void)     \
+    {                                                           \
+        __asm__ volatile("# only_" #name);                      \
+        work;                                                   \
+    }
+LOOP take(unsigned n, size_t size)
+{
+    for (unsigned i = 0; i < n; i++)
+        *(blocks[i] = malloc(size)) = 1;
+}
+LOOP take_zeroed(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        *(blocks[i] = calloc(1, 64)) = 1;
+}
+LOOP give(unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        free(blocks[i]);
+}
+SINGLE(malloc, take(FEW, 64))
+SINGLE(free, give(FEW))
+SINGLE(calloc, take_zeroed(FEW))
+SINGLE(refill, take(MANY, 64))
+SINGLE(flush, give(MANY))
+SINGLE(scattered_refill, take(MANY, 64))
+SINGLE(scattered_flush, give(MANY))
+
+/* The same order each time. */
+static void shuffle(void)
+{
+    uint64_t x = 1;
+    for (size_t i = MANY - 1; i > 0; i--) {
+        size_t j = bench_between(&x, 0, i);
+        char *p = blocks[i];
+        blocks[i] = blocks[j];
+        blocks[j] = p;
+    }
+}
+
+static void single(const char *kind, unsigned long n)
+{
+    while (n--)
+        if (strcmp(kind, "few") == 0) {
+            only_malloc();
+            only_free();
+            only_calloc();
+            give(FEW);
+        } else if (strcmp(kind, "many") == 0) {
+            only_refill();
+            only_flush();
+        } else {
+            only_scattered_refill();
+            shuffle();
+            only_scattered_flush();
+        }
+}
+
 LOOP run(const struct family f, const char *kind, unsigned long n)
 {
     if (strcmp(kind, "pair") == 0)
@@ -115,9 +182,11 @@ int main(int argc, char **argv)
 {
     bench_prove();
     if (argc < 3)
-        bench_die("usage: ops pair|batch|random|calloc|realloc|100k|2m N [empty]");
+        bench_die("usage: ops pair|batch|random|calloc|realloc|100k|2m|few|many|scattered N [empty]");
     unsigned long n = bench_arg(argc, argv, 2, 0);
-    if (argc > 3)
+    if (strcmp(argv[1], "few") == 0 || strcmp(argv[1], "many") == 0 || strcmp(argv[1], "scattered") == 0)
+        single(argv[1], n);
+    else if (argc > 3)
         run((struct family){no_malloc, no_free, no_calloc, no_realloc}, argv[1], n);
     else
         run((struct family){malloc, free, calloc, realloc}, argv[1], n);
