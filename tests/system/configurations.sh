@@ -24,6 +24,8 @@ rows=(
     "clang: CC=clang"
     "clang-O0: CC=clang CFLAGS=-O0"
     "O3: CFLAGS=-O3"
+    "pgo: --enable-pgo"
+    "pgo-clang: CC=clang --enable-pgo"
     "static: --disable-shared"
     "shared: --disable-static"
 )
@@ -33,6 +35,13 @@ refused=(
     "stats=maybe: --enable-stats=maybe: takes yes or no"
     "hugepages=1G: --enable-hugepages=1G: takes no, thp or hugetlb"
     "prefault=2: --enable-prefault=2: takes yes or no"
+    "pgo=maybe: --enable-pgo=maybe: takes yes or no"
+    "pgo without a shared library: --enable-pgo --disable-shared: does not go with --disable-shared"
+    "pgo by clang without llvm-profdata: --enable-pgo CC=clang ac_cv_path_LLVM_PROFDATA=: needs llvm-profdata.* install llvm"
+    "pgo when cross-compiling: --enable-pgo --build=i686-linux-gnu --host=s390x-linux-gnu CC=gcc: cannot be done when cross-compiling"
+    "no profile: --with-pgo-profile=/usr: holds no profile of HAKMEM"
+    "another compiler's profile: --with-pgo-profile=../other-compiler: was made by gcc 1.2.3, and gcc is gcc"
+    "another machine's profile: --with-pgo-profile=../other-machine: was made on none, and this is for"
     "no libatomic_ops: ATOMIC_OPS: libatomic-ops-dev .*libatomic_ops-devel"
     "no Check: CHECK: install check .*check-devel"
 )
@@ -56,6 +65,32 @@ for row in "${rows[@]}"; do
     [ $status != 0 ] || rm -rf "${folder:?}/$name"
 done
 
+# The same profile makes the same library, in whatever folder; and another one than is made without.
+if wanted pgo-profile "$@"; then
+    rm -rf "${folder:?}"/pgo-*
+    mkdir "$folder"/pgo-{trained,again,none}
+    (
+        set -e
+        pgo_build() { # FOLDER OPTION...
+            cd "$folder/$1"
+            "$source/configure" --quiet CFLAGS=-O2 "${@:2}"
+            make -s -j"$(nproc)" lib/libhakmem.la
+        }
+        pgo_build pgo-trained --enable-pgo
+        cp -R pgo/profile "$folder/pgo-profile"
+        pgo_build pgo-again --with-pgo-profile="$folder/pgo-profile"
+        pgo_build pgo-none
+        cd "$folder"
+        cmp pgo-trained/lib/.libs/libhakmem.so.0 pgo-again/lib/.libs/libhakmem.so.0
+        cmp pgo-trained/lib/.libs/libhakmem.a pgo-again/lib/.libs/libhakmem.a
+        ! cmp pgo-none/lib/.libs/libhakmem.so.0 pgo-again/lib/.libs/libhakmem.so.0
+    ) >"$folder/pgo-profile.log" 2>&1 </dev/null
+    result $? "two builds with one profile are equal" "$folder/pgo-profile.log" && rm -rf "${folder:?}"/pgo-*
+fi
+
+mkdir -p "$folder"/other-{compiler,machine}
+printf 'compiler gcc 1.2.3\nmachine none\n' >"$folder/other-compiler/made-by"
+printf 'compiler gcc %s\nmachine none\n' "$(gcc -dumpfullversion)" >"$folder/other-machine/made-by"
 for row in "${refused[@]}"; do
     IFS=: read -r name option words <<<"$row"
     wanted "$name" "$@" || continue
@@ -64,7 +99,10 @@ for row in "${refused[@]}"; do
     (
         cd "$folder/refused" || exit 1
         case ${option# } in
-            --*) set -- "${option# }" ;;
+            --*)
+                read -ra options <<<"$option"
+                set -- "${options[@]}"
+                ;;
             # pkg-config as it is where that package is missing.
             ATOMIC_OPS) set -- PKG_CONFIG="$folder/pkg-config" PKG_MISSING=atomic_ops ;;
             CHECK) set -- PKG_CONFIG="$folder/pkg-config" PKG_MISSING=check ;;
