@@ -109,6 +109,9 @@ AS_IF([test $hkm_pgo != no], [
             PGO_CPPFLAGS='-dumpdir pgo/profile/ -dumpbase $(lastword $(subst -, ,$(basename $(@F)))).c'
             PGO_USE_CFLAGS="-fprofile-use -fprofile-partial-training -fno-profile-values"
             PGO_USE_CFLAGS="$PGO_USE_CFLAGS -fprofile-correction -Wno-coverage-mismatch -Wno-missing-profile"
+            # With a profile, gcc copies up to 8 KiB of unknown length by rep movs, which begins slowly: realloc took 1.4 times
+            # as long.
+            HKM_CHECK_CFLAG([-mmemcpy-strategy=libcall:-1:noalign], [PGO_USE_CFLAGS])
             hkm_pgo_package="it is older than gcc 11, or its library libgcov is missing"],
         [clang], [
             hkm_pgo_train="-fprofile-instr-generate -fprofile-update=atomic"
