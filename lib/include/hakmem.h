@@ -81,7 +81,7 @@ HAK_API void hak_free_at(void *ptr, size_t size, const void *site) HAK_NOEXCEPT;
  *     mapped_bytes = live_bytes + remote_bytes + cached_bytes + run_cache_bytes + bigcache_bytes + spare_bytes + nursery_bytes
  *                    + free_bytes + dirty_bytes + fresh_bytes + waste_bytes
  *
- * holds to the byte.  hakmem(3) has more of the kind. */
+ * holds to the byte.  hak_stats_get(3) has more of the kind. */
 struct hak_stats {
     uint64_t mapped_bytes;    /* address space mapped for blocks */
     uint64_t metadata_bytes;  /* address space mapped for the allocator's own structures */

@@ -23,6 +23,20 @@ found() { # FILES
 ok "one hakmem.pc" found "$pc" || done_testing
 ok "one hakmem.h" found "$header" || done_testing
 
+# Every function of ours is found by `man`, as a page or as a request for one.
+manual() {
+    local name pages page missing=0
+    pages=$(dirname "$(find "$root" -name hakmem.3)")
+    for name in $(sed -n 's/^\(hak_[a-z_]*\) .*/\1/p' "$source_dir/tests/abi/exports.txt"); do
+        page=$pages/$name.3
+        [ ! -f "$page" ] || page=$(sed -n "1s,^\.so man3,$pages,p" "$page")
+        [ -n "$page" ] || page=$pages/$name.3
+        grep -Eq "^\.Nm $name( ,)?\$" "$page" || { echo "$name: $page"; missing=1; }
+    done
+    [ $missing = 0 ]
+}
+ok "man finds every function" manual
+
 # pkg-config sees nothing but what was just installed.
 export PKG_CONFIG_LIBDIR=${pc%/*} PKG_CONFIG_SYSROOT_DIR=$root
 unset PKG_CONFIG_PATH

@@ -40,11 +40,15 @@ project_files() {
             [ -f "$file" ] && printf '%s\n' "$file"
         done <<<"$list"
     else
-        find .ci .reuse LICENSES bench debian docs lib m4 man pkgconfig tests tools ./*.* NEWS -type f 2>/dev/null |
+        find .ci .github .reuse LICENSES bench debian docs lib m4 man pkgconfig tests tools ./*.* NEWS -type f 2>/dev/null |
             sed 's,^\./,,' |
             grep -Ev -e '/\.(deps|libs)/|\.(o|lo|la|a|log|trs|pc|pyc)$|/\.dirstamp$|\.tar\.[a-z]*$' \
                 -e '^(aclocal\.m4|config\..*|Makefile\.in|m4/(libtool|lt[^/]*)\.m4)$|^autom4te\.cache/|~$' -e '^(bench|tests)/(.*/)?[^./]*$' \
                 -e '^debian/(\.debhelper|tmp|libhakmem[a-z0-9-]*)/|^debian/.*(debhelper.*|substvars)$|^debian/(files|autoreconf\..*)$'
         [ -f configure.ac ] && echo configure.ac
-    fi | LC_ALL=C sort -u
+    fi | while read -r file; do
+        # A page that is one request has been made from the page that it names.
+        case $file in man/*) head -n 1 "$file" | grep -q '^\.so ' && continue ;; esac
+        printf '%s\n' "$file"
+    done | LC_ALL=C sort -u
 }
