@@ -27,13 +27,13 @@ ok "one hakmem.h" found "$header" || done_testing
 manual() {
     local name pages page missing=0
     pages=$(dirname "$(find "$root" -name hakmem.3)")
-    for name in $(sed -n 's/^\(hak_[a-z_]*\) .*/\1/p' "$source_dir/tests/abi/exports.txt"); do
+    while read -r name _; do
         page=$pages/$name.3
         [ ! -f "$page" ] || page=$(sed -n "1s,^\.so man3,$pages,p" "$page")
         [ -n "$page" ] || page=$pages/$name.3
         grep -Eq "^\.Nm $name( ,)?\$" "$page" || { echo "$name: $page"; missing=1; }
-    done
-    [ $missing = 0 ]
+    done < <(grep '^hak_' "$source_dir/tests/abi/exports.txt")
+    [ "$missing" = 0 ]
 }
 ok "man finds every function" manual
 
