@@ -29,6 +29,11 @@ no_complaints() { # DESCRIPTION
     fi
 }
 
+# The pages of the manual; those that only name another page are made by make.
+man_pages() { # PATTERN OF NAMES
+    sed -n '/^MAN_PAGES = /,/[^\\]$/s,^	\(man/[^ ]*\).*,\1,p' Makefile.am | grep -x "man/$1"
+}
+
 done_testing() { echo "1..$count"; }
 
 # The files of the project, one a line: those that git knows or would add; in a release tarball, those that neither

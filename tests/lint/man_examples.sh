@@ -62,7 +62,7 @@ for name in $(pages MAN_PAGES) $(pages MAN_LINKS); do
     grep -qx "$name" <<<"$functions" || echo "$name"
 done | no_complaints "there are no pages of other functions"
 
-for page in man/hak_*.3; do
+for page in $(man_pages 'hak_.*\.3'); do
     for name in "RETURN VALUES" EXAMPLES ERRORS ATTRIBUTES "SEE ALSO"; do
         case $page:$name in man/hak_version.3:*) ;; *) grep -qx "\.Sh $name" "$page" || echo "$page: no $name" ;; esac
     done
@@ -86,7 +86,7 @@ section_examples() { # PAGE
         inside { gsub(/\\e/, "\\"); if (file == "" && match($0, /^\/\* [a-z]+\.c: /)) file = work "/" $2
                  if (file != "") { sub(/:$/, "", file); print > file } }'
 }
-for page in man/*.3; do
+for page in $(man_pages '.*\.3'); do
     before=$(cd "$work" && echo *.c)
     section_examples "$page"
     [ "$(cd "$work" && echo *.c)" != "$before" ] || echo "$page"

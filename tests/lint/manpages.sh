@@ -7,7 +7,7 @@
 . "$(dirname "$0")/common.sh"
 
 command -v mandoc >/dev/null || skip_all "no mandoc"
-for page in man/*.[1-8]; do
+for page in $(man_pages '.*'); do
     mandoc -Tlint -W warning "$page" 2>&1 | no_complaints "$page"
 done
 done_testing
