@@ -45,10 +45,10 @@ project_files() {
             [ -f "$file" ] && printf '%s\n' "$file"
         done <<<"$list"
     else
-        find .ci .github .reuse LICENSES bench debian docs lib m4 man pkgconfig tests tools ./*.* NEWS -type f 2>/dev/null |
+        find .ci .github .reuse LICENSES abi bench cmd debian docs examples lib m4 man pkgconfig tests tools ./*.* NEWS -type f 2>/dev/null |
             sed 's,^\./,,' |
             grep -Ev -e '/\.(deps|libs)/|\.(o|lo|la|a|log|trs|pc|pyc)$|/\.dirstamp$|\.tar\.[a-z]*$' \
-                -e '^(aclocal\.m4|config\..*|Makefile\.in|m4/(libtool|lt[^/]*)\.m4)$|^autom4te\.cache/|~$' -e '^(bench|tests)/(.*/)?[^./]*$' \
+                -e '^(aclocal\.m4|config\..*|Makefile\.in|m4/(libtool|lt[^/]*)\.m4)$|^autom4te\.cache/|~$' -e '^(bench|cmd|tests)/(.*/)?[^./]*$' \
                 -e '^debian/(\.debhelper|tmp|libhakmem[a-z0-9-]*)/|^debian/.*(debhelper.*|substvars)$|^debian/(files|autoreconf\..*)$'
         [ -f configure.ac ] && echo configure.ac
     fi | while read -r file; do
