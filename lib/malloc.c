@@ -15,6 +15,21 @@
 #include <stdio.h>
 #include <string.h>
 
+/* musl's <malloc.h> has the functions alone; here are glibc's structures and numbers. */
+#ifndef M_TRIM_THRESHOLD
+#define M_TRIM_THRESHOLD -1
+#define M_MXFAST 1
+struct mallinfo { int arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost; };
+struct mallinfo2 { size_t arena, ordblks, smblks, hblks, hblkhd, usmblks, fsmblks, uordblks, fordblks, keepcost; };
+struct mallinfo mallinfo(void);
+struct mallinfo2 mallinfo2(void);
+int mallopt(int param, int value);
+int malloc_trim(size_t pad);
+void malloc_stats(void);
+int malloc_info(int options, FILE *file);
+void *pvalloc(size_t size);
+#endif
+
 #define SITE __builtin_return_address(0)
 
 HKM_EXPORT void *malloc(size_t size) { return hkm_alloc_fast(size); }

@@ -61,8 +61,10 @@ fetch_check() {
 }
 
 # Check for one machine, and what pkg-config is to find.
-build_check() { # HOST
+build_check() { # HOST [OPTION OF CONFIGURE]...
     local root=$folder/$1.root headers
+    local options=("${@:2}")
+    [ ${#options[@]} -gt 0 ] || options=(--host="$1")
     [ -e "$root/pkgconfig/check.pc" ] && return 0
     rm -rf "$root" "$folder/$1.check"
     mkdir -p "$root/include" "$root/pkgconfig" "$folder/$1.check"
@@ -70,7 +72,7 @@ build_check() { # HOST
         set -e
         cd "$folder/$1.check"
         configure=$(compgen -G "$folder/check-*/configure")
-        "$configure" --quiet --host="$1" --prefix="$root" --disable-shared --disable-subunit \
+        "$configure" --quiet "${options[@]}" --prefix="$root" --disable-shared --disable-subunit \
             --disable-timeout-tests --disable-build-docs
         make -s -j"$(nproc)" -C lib
         make -s -j"$(nproc)" -C src install
@@ -112,10 +114,92 @@ run_tests() { # TARGET [VARIABLE OF MAKE]...; of the row that is on: $name $host
         export CK_DEFAULT_TIMEOUT=600 CK_TIMEOUT_MULTIPLIER=10
         make -s -j"$(nproc)" "check-$target" LOG_COMPILER="$folder/run" LOG_FLAGS="$emulator" AM_COLOR_TESTS=no "$@"
         status=$?
-        [ $status = 0 ] || cat test-suite.log
-        exit $status
+        [ "$status" = 0 ] || cat test-suite.log
+        exit "$status"
     ) >"$log" 2>&1 </dev/null
     result $? "$name: $target tests ($((SECONDS - start)) s)" "$log"
+}
+
+# musl, on this machine itself: all of it builds without a warning, the unit tests pass with a Check that was built for it,
+# and it serves a preloaded program, and a static one, with threads and with musl's own stdio.
+musl() {
+    local root=$folder/musl.root status
+    if ! command -v musl-gcc >/dev/null; then
+        skip "musl" "no musl-gcc (tools/setup architectures)"
+        return
+    fi
+    if ! fetch_check; then
+        skip "musl" "the source of Check cannot be fetched, see $folder/apt.log"
+        return
+    fi
+    rm -rf "$folder/musl" "$root" "$folder/musl.check"
+    mkdir -p "$folder/musl/kernel"
+    build_check musl CC=musl-gcc --host="$(gcc -dumpmachine)"
+    status=$?
+    # Its header asks for one that Check makes where the C library's stdint.h was not looked for.
+    find "$folder/musl.check" -name check_stdint.h -exec cp {} "$root/include/" \;
+    result $status "musl: Check builds" "$folder/musl.check.log" || return
+    (
+        set -e
+        cd "$folder/musl"
+        # The kernel's own headers, which musl leaves to others.
+        for part in linux asm-generic "$(gcc -print-multiarch)/asm"; do
+            ln -s "/usr/include/$part" "kernel/$(basename "$part")"
+        done
+        PKG_CONFIG_LIBDIR=$root/pkgconfig "$source/configure" --quiet CC=musl-gcc CXX=false \
+            CFLAGS="-O2 -g -Werror -isystem $PWD/kernel"
+        make -s -j"$(nproc)" all
+        cat >program.c <<'END'
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+static void *work(void *bad)
+{
+    char *line = NULL;
+    size_t size = 0;
+    for (int i = 0; i < 100000; i++) {
+        char *p = malloc(i % 3000 + 1);
+        memset(p, i, i % 3000 + 1);
+        free(i % 3 ? p : realloc(p, 50000));
+    }
+    FILE *f = open_memstream(&line, &size);
+    fprintf(f, "%0300d", 7);
+    fclose(f);
+    if (strlen(line) != 300)
+        *(int *)bad = 1;
+    free(line);
+    return NULL;
+}
+int main(void)
+{
+    pthread_t threads[3];
+    int bad = 0;
+    for (int i = 0; i < 3; i++)
+        pthread_create(&threads[i], NULL, work, &bad);
+    for (int i = 0; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    puts(bad ? "wrong" : "right");
+    return bad;
+}
+END
+        musl-gcc -O1 -fno-builtin -o program program.c
+        musl-gcc -O1 -fno-builtin -static -o program-static program.c lib/.libs/libhakmem.a
+    ) >"$folder/musl.log" 2>&1 </dev/null
+    result $? "musl: the library, shared and static, and the command build without a warning" "$folder/musl.log" || return
+    local log=$folder/musl.run.log way
+    for way in "LD_PRELOAD=$folder/musl/lib/.libs/libhakmem.so.0 ./program" ./program-static; do
+        (
+            cd "$folder/musl" || exit 1
+            # shellcheck disable=SC2086  # words
+            env HAKMEM_VERBOSE=1 $way
+        ) >"$log" 2>&1 </dev/null
+        status=$?
+        [ $status != 0 ] || { grep -qx right "$log" && grep -q 'hakmem: .* serves process' "$log"; } || status=1
+        result $status "musl: it serves ${way##* ./}" "$log"
+    done
+    host=musl emulator='' page=''
+    run_tests unit
 }
 
 # The first block must not cost a look at hundreds of GiB, which takes an emulator many seconds.
@@ -135,26 +219,7 @@ for row in "${rows[@]}"; do
     wanted "$name" "$@" || continue
     host=${host# } emulator=${emulator# }
     if [ "$name" = musl ]; then
-        if ! command -v musl-gcc >/dev/null; then
-            skip "musl: the core builds" "no musl-gcc (tools/setup architectures)"
-            continue
-        fi
-        rm -rf "$folder/musl"
-        mkdir -p "$folder/musl/inc"
-        cp -R "$(pkg-config --variable=includedir atomic_ops)"/atomic_ops* "$folder/musl/inc/"
-        (
-            set -e
-            cd "$folder/musl"
-            "$source/configure" --quiet CC=musl-gcc CXX=false ATOMIC_OPS_CFLAGS="-I$PWD/inc" ATOMIC_OPS_LIBS= CHECK_CFLAGS= \
-                CHECK_LIBS= CFLAGS="-O2 -g -Werror -isystem $PWD/kernel"
-            # The kernel's own headers, which musl leaves to others.
-            mkdir kernel
-            for part in linux asm-generic "$(gcc -print-multiarch)/asm"; do
-                ln -s "/usr/include/$part" "kernel/$(basename "$part")"
-            done
-            make -s -j"$(nproc)" lib/libhkm-core.la
-        ) >"$folder/musl.log" 2>&1 </dev/null
-        result $? "musl: the core builds without a warning" "$folder/musl.log"
+        musl
         continue
     fi
     read -r emulator page <<<"$emulator"

@@ -46,6 +46,8 @@ static void read_right(void *arg)
     const struct row *r = arg;
     long value = -1, want = strtol(set_to, NULL, 10);
     read_one(arg);
+    if (!LIBC_ALLOCATES && !strcmp(r->name, "PASS"))
+        want = 0; /* there is nobody to leave the process to */
     CHILD((long)hkm_load(r->field) == want);
     CHILD(hkm_option_get(r->name, &value) == 0 && value == want);
     bool minimal = r->field == &hkm_option.minimal && want;

@@ -633,7 +633,7 @@ START_TEST(the_program)
     ck_assert(hkm_os_env_names("LD_PRELOAD", "libhakmem.so"));
     ck_assert(!hkm_os_env_names("LD_PRELOAD", "libhakmem.so.1"));
     ck_assert(!hkm_os_env_names("LD_PRELOA", "libhakmem.so"));
-    ck_assert(hkm_os_libc_allocates());
+    ck_assert_int_eq(hkm_os_libc_allocates(), LIBC_ALLOCATES);
 }
 END_TEST
 

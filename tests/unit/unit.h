@@ -43,6 +43,13 @@
  * takes limits of address space without a word and ignores them, as it does MADV_WIPEONFORK, and it cannot start threads
  * in the child of a process with threads. */
 #define EMULATED (getenv("TEST_EMULATOR") != NULL)
+
+/* Whether the C library can be handed a call over: glibc shows its own malloc by other names, musl does not. */
+#ifdef __GLIBC__
+#define LIBC_ALLOCATES true
+#else
+#define LIBC_ALLOCATES false
+#endif
 #define LIMITS_HOLD (!SANITIZED && !EMULATED)
 
 /* Bytes that no kernel maps.  (A process of 32 bits may well get half of its address space in one piece.) */
