@@ -24,7 +24,7 @@ int main(int argc, char **argv)
     size_t hi = bench_arg(argc, argv, 3, 2048), percent = bench_arg(argc, argv, 4, 90);
     unsigned wait = (unsigned)bench_arg(argc, argv, 5, 3);
     if (!count || !lo || lo > hi || hi > UINT32_MAX || percent > 100)
-        bench_die("usage: after_peak [COUNT [MIN [MAX [PERCENT [WAIT]]]]]");
+        bench_usage("usage: after_peak [COUNT [MIN [MAX [PERCENT [WAIT]]]]]");
 
     struct { char *p; size_t n; } *b = bench_map(count * sizeof *b);
     memset(b, 1, count * sizeof *b);

@@ -131,7 +131,7 @@ int main(int argc, char **argv)
         if (strcmp(wanted, scenarios[i].name) == 0)
             s = &scenarios[i];
     if (!s || optind < argc || !iter || !live || live > MAX_LIVE)
-        bench_die("usage: allocators [--allocator NAME|PATH] [--scenario json|mir|vm|mixed] [--iterations N] [--live K],"
+        bench_usage("usage: allocators [--allocator NAME|PATH] [--scenario json|mir|vm|mixed] [--iterations N] [--live K],"
                   " N at least 1, K 1..256");
     if (allocator)
         run_under(allocator, argv);

@@ -32,6 +32,13 @@ __attribute__((noreturn, cold, unused)) static void bench_die(const char *what)
     exit(1);
 }
 
+/* The command line is wrong. */
+__attribute__((noreturn, cold, unused)) static void bench_usage(const char *what)
+{
+    fprintf(stderr, "bench: %s\n", what);
+    exit(2);
+}
+
 static inline void *bench_need(void *p)
 {
     if (__builtin_expect(!p, 0))
@@ -139,14 +146,25 @@ static inline void bench_steady(long since, uint64_t ops)
 }
 
 /* One line a measurement. The runner reads "ns/op=" and "ops/s=" of the last one. CPU is that of all threads. */
-static inline void bench_report(const char *name, uint64_t ops, struct bench_time start)
+static inline void bench_line(const char *name, uint64_t ops, struct bench_time took)
 {
-    struct bench_time end = bench_start();
     struct rusage u;
     getrusage(RUSAGE_SELF, &u);
-    double cpu = (double)(end.cpu - start.cpu), wall = (double)(end.wall - start.wall);
-    printf("%-28s ns/op=%.2f ops/s=%.0f ops=%llu wall_s=%.3f faults=%ld rss_kib=%ld\n", name, cpu / (double)ops,
-           (double)ops * 1e9 / (wall > 0 ? wall : 1), (unsigned long long)ops, wall / 1e9, u.ru_minflt, u.ru_maxrss);
+    double wall = took.wall ? (double)took.wall : 1;
+    printf("%-28s ns/op=%.2f ops/s=%.0f ops=%llu wall_s=%.3f faults=%ld rss_kib=%ld\n", name,
+           (double)took.cpu / (double)ops, (double)ops * 1e9 / wall, (unsigned long long)ops, wall / 1e9, u.ru_minflt,
+           u.ru_maxrss);
+}
+
+static inline struct bench_time bench_since(struct bench_time start)
+{
+    struct bench_time end = bench_start();
+    return (struct bench_time){end.cpu - start.cpu, end.wall - start.wall};
+}
+
+static inline void bench_report(const char *name, uint64_t ops, struct bench_time start)
+{
+    bench_line(name, ops, bench_since(start));
 }
 
 /* What the library that serves malloc says of its version; "" where it says nothing. */

@@ -30,7 +30,7 @@ int main(int argc, char **argv)
     unsigned long iter = bench_arg(argc, argv, 2, 100000), live = bench_arg(argc, argv, 3, 0);
     unsigned long sites = bench_arg(argc, argv, 4, 1);
     if (!size || !iter || live > MAX_LIVE || sites < 1 || sites > 2)
-        bench_die("usage: big_hot SIZE ITER [LIVE [SITES]], SIZE and ITER at least 1, LIVE up to 1024, SITES 1 or 2");
+        bench_usage("usage: big_hot SIZE ITER [LIVE [SITES]], SIZE and ITER at least 1, LIVE up to 1024, SITES 1 or 2");
 
     void *other[MAX_LIVE];
     for (unsigned long i = 0; i < live; i++) {

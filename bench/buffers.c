@@ -29,7 +29,7 @@ int main(int argc, char **argv)
     unsigned long count = bench_arg(argc, argv, 1, 2000), live = bench_arg(argc, argv, 2, 8);
     size_t lo = bench_arg(argc, argv, 3, 1 << 20), hi = bench_arg(argc, argv, 4, 20 << 20);
     if (!count || !live || live > MAX_LIVE || !lo || lo > hi || hi > UINT32_MAX)
-        bench_die("usage: buffers [COUNT [LIVE [MIN [MAX]]]], LIVE 1..1024, MAX below 4 GiB");
+        bench_usage("usage: buffers [COUNT [LIVE [MIN [MAX]]]], LIVE 1..1024, MAX below 4 GiB");
 
     struct buffer b[MAX_LIVE] = {{NULL, 0, 0}};
     uint64_t rnd = 1;

@@ -16,7 +16,7 @@ int main(int argc, char **argv)
     unsigned long iter = bench_arg(argc, argv, 2, 100000), live = bench_arg(argc, argv, 3, 8);
     size_t step = bench_arg(argc, argv, 4, 4096);
     if (!size || !iter || !live || live > MAX_LIVE || !step)
-        bench_die("usage: calloc_pages SIZE ITER [LIVE [STEP]], LIVE 1..64");
+        bench_usage("usage: calloc_pages SIZE ITER [LIVE [STEP]], LIVE 1..64");
 
     unsigned char *p[MAX_LIVE] = {NULL};
     struct bench_time t = bench_start();

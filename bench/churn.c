@@ -35,7 +35,7 @@ int main(int argc, char **argv)
     rounds = bench_arg(argc, argv, 2, 5000);
     nblocks = bench_arg(argc, argv, 3, 200);
     if (!nthreads || !rounds)
-        bench_die("usage: churn [NTHREADS [ROUNDS [BLOCKS]]]");
+        bench_usage("usage: churn [NTHREADS [ROUNDS [BLOCKS]]]");
     struct line *l = bench_map(nthreads * sizeof *l);
     void **left = bench_map(nthreads * nblocks * sizeof *left);
     char name[64];

@@ -110,6 +110,6 @@ int main(int argc, char **argv)
             ran++;
         }
     if (!ran)
-        bench_die("usage: comprehensive [all|lifo|fifo|random|interleaved|longlived [SIZE [ROUNDS [COUNT]]]]");
+        bench_usage("usage: comprehensive [all|lifo|fifo|random|interleaved|longlived [SIZE [ROUNDS [COUNT]]]]");
     return 0;
 }

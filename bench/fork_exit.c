@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     unsigned long what = bench_arg(argc, argv, 4, 0);
     uniform = bench_arg(argc, argv, 5, 0);
     if (!forks || !nthreads || nthreads > 256)
-        bench_die("usage: fork_exit [FORKS [THREADS (1..256) [MIB [CHILD [SIZE]]]]]");
+        bench_usage("usage: fork_exit [FORKS [THREADS (1..256) [MIB [CHILD [SIZE]]]]]");
     pthread_barrier_init(&full, NULL, (unsigned)nthreads);
     for (unsigned long i = 1; i < nthreads; i++) {
         pthread_t t;

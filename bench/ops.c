@@ -175,14 +175,14 @@ LOOP run(const struct family f, const char *kind, unsigned long n)
     else if (strcmp(kind, "2m") == 0)
         turn(f, n, 2 << 20, 8);
     else
-        bench_die("ops: no such kind");
+        bench_usage("ops: no such kind");
 }
 
 int main(int argc, char **argv)
 {
     bench_prove();
     if (argc < 3)
-        bench_die("usage: ops pair|batch|random|calloc|realloc|100k|2m|few|many|scattered N [empty]");
+        bench_usage("usage: ops pair|batch|random|calloc|realloc|100k|2m|few|many|scattered N [empty]");
     unsigned long n = bench_arg(argc, argv, 2, 0);
     if (strcmp(argv[1], "few") == 0 || strcmp(argv[1], "many") == 0 || strcmp(argv[1], "scattered") == 0)
         single(argv[1], n);

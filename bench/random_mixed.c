@@ -13,7 +13,7 @@ int main(int argc, char **argv)
     unsigned long ws = bench_arg(argc, argv, 2, 256);
     uint64_t rnd = bench_arg(argc, argv, 3, 42) * 2 + 1;
     if (!iter || !ws || ws > UINT32_MAX)
-        bench_die("usage: random_mixed ITER WS SEED, ITER and WS at least 1");
+        bench_usage("usage: random_mixed ITER WS SEED, ITER and WS at least 1");
 
     char **slot = bench_map(ws * sizeof *slot);
     struct bench_time t = bench_start();

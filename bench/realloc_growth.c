@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     size_t limit = bench_arg(argc, argv, 1, 1 << 20);
     unsigned long iter = bench_arg(argc, argv, 2, 1000), live = bench_arg(argc, argv, 3, 1);
     if (limit < 16 || !iter || !live || live > MAX_LIVE)
-        bench_die("usage: realloc_growth LIMIT ITER [LIVE], LIMIT at least 16, LIVE 1..64");
+        bench_usage("usage: realloc_growth LIMIT ITER [LIVE], LIMIT at least 16, LIVE 1..64");
 
     uint64_t ops = 0;
     struct bench_time t = bench_start();

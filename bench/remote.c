@@ -106,7 +106,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; argc > 1 && nthreads && i < sizeof modes / sizeof *modes; i++)
         if (strcmp(argv[1], modes[i].name) == 0) {
             if (!live || iter < live)
-                bench_die("ITER must be at least LIVE, and LIVE at least 1");
+                bench_usage("ITER must be at least LIVE, and LIVE at least 1");
             shuffled = i == 1;
             char name[64];
             snprintf(name, sizeof name, "remote %s %lu", modes[i].name, nthreads);
@@ -115,5 +115,5 @@ int main(int argc, char **argv)
             bench_report(name, ops, t);
             return 0;
         }
-    bench_die("usage: remote pipeline|shuffle|neighbour [NTHREADS [ITER [LIVE]]]");
+    bench_usage("usage: remote pipeline|shuffle|neighbour [NTHREADS [ITER [LIVE]]]");
 }

@@ -98,7 +98,7 @@ int main(int argc, char **argv)
     percent = bench_arg(argc, argv, 5, 95);
     size_t seconds = bench_arg(argc, argv, 6, 10), mallocs = bench_arg(argc, argv, 7, 300);
     if (!threads || threads > 1000 || !lo || lo > hi || percent > 100 || mallocs > 1000)
-        bench_die("usage: server_after_peak [THREADS MIB MIN MAX PERCENT SECONDS [MALLOCS]]");
+        bench_usage("usage: server_after_peak [THREADS MIB MIN MAX PERCENT SECONDS [MALLOCS]]");
 
     size_t most = (mib << 20) / threads / ((lo + hi) / 2) * 2 + 1000, page = (size_t)sysconf(_SC_PAGESIZE);
     size_t pages = threads * most * (hi / page + 2) * sizeof(uintptr_t);

@@ -33,7 +33,7 @@ int main(int argc, char **argv)
     size = bench_arg(argc, argv, 4, 8);
     writes = bench_arg(argc, argv, 5, 200);
     if (argc < 2 || (!scratch && strcmp(argv[1], "thrash") != 0) || !nthreads || !iter || !size)
-        bench_die("usage: sharing thrash|scratch [NTHREADS [ITER [SIZE [WRITES]]]]");
+        bench_usage("usage: sharing thrash|scratch [NTHREADS [ITER [SIZE [WRITES]]]]");
     void **first = bench_map(nthreads * sizeof *first);
     for (unsigned long i = 0; scratch && i < nthreads; i++)
         first[i] = bench_need(malloc(size));

@@ -136,7 +136,7 @@ int main(int argc, char **argv)
     else if (strcmp(what, "espresso") == 0)
         sum = espresso(steps);
     else if (strcmp(what, "none") != 0)
-        bench_die("usage: small cfrac|espresso|none [STEPS]");
+        bench_usage("usage: small cfrac|espresso|none [STEPS]");
     char name[64];
     snprintf(name, sizeof name, "small %s %llu", what, (unsigned long long)sum % 1000);
     bench_report(name, steps ? steps : 1, t);

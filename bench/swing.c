@@ -14,7 +14,7 @@ int main(int argc, char **argv)
     size_t times = bench_arg(argc, argv, 5, 60), n = 0, ops = 0;
     int any = argc > 6 && !strcmp(argv[6], "random");
     if (!lo || lo > hi || percent > 100 || (argc > 6 && !any && strcmp(argv[6], "last")))
-        bench_die("usage: swing [MIB PERCENT MIN MAX TIMES random|last]");
+        bench_usage("usage: swing [MIB PERCENT MIN MAX TIMES random|last]");
     struct { char *p; size_t n; } *b = bench_map((bytes / lo + 1) * sizeof *b);
     uint64_t rnd = 1;
     struct bench_time t = bench_start();

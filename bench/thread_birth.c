@@ -23,7 +23,7 @@ int main(int argc, char **argv)
     unsigned long threads = bench_arg(argc, argv, 1, 20000), once = bench_arg(argc, argv, 3, 1);
     size = bench_arg(argc, argv, 2, 64);
     if (!threads || !size || !once)
-        bench_die("usage: thread_birth [THREADS [SIZE [AT_ONCE]]]");
+        bench_usage("usage: thread_birth [THREADS [SIZE [AT_ONCE]]]");
     pthread_t *t = bench_map(once * sizeof *t);
     free(bench_need(malloc(size)));
     struct bench_time start = bench_start();

@@ -187,13 +187,13 @@ int main(int argc, char **argv)
             if (strcmp(argv[4], profiles[i].name) == 0)
                 profile = &profiles[i];
         if (!profile)
-            bench_die("PROFILE is one of small, tiny, mixed");
+            bench_usage("PROFILE is one of small, tiny, mixed");
     }
     for (size_t i = 0; argc > 1 && nthreads && i < sizeof modes / sizeof *modes; i++)
         if (strcmp(argv[1], modes[i].name) == 0) {
             unsigned long workers = i == 1 ? (nthreads + 1) / 2 : nthreads, unit = i == 1 ? BATCH : GENERATIONS;
             if (iter < unit)
-                bench_die("ITER is too small");
+                bench_usage("ITER is too small");
             char name[64];
             snprintf(name, sizeof name, "threads %s %lu", modes[i].name, nthreads);
             struct bench_time t = bench_start();
@@ -201,5 +201,5 @@ int main(int argc, char **argv)
             bench_report(name, (uint64_t)workers * (iter / unit * unit), t);
             return 0;
         }
-    bench_die("usage: threads larson|xmalloc|mstress [NTHREADS [ITER [small|tiny|mixed]]]");
+    bench_usage("usage: threads larson|xmalloc|mstress [NTHREADS [ITER [small|tiny|mixed]]]");
 }

@@ -13,7 +13,7 @@ int main(int argc, char **argv)
     size_t size = bench_arg(argc, argv, 1, 16);
     unsigned long iter = bench_arg(argc, argv, 2, 20000000);
     if (!size || !iter)
-        bench_die("usage: tiny_hot SIZE ITER, both at least 1");
+        bench_usage("usage: tiny_hot SIZE ITER, both at least 1");
 
     void *live[LIVE];
     for (int i = 0; i < LIVE; i++) {

@@ -2,7 +2,7 @@
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
  * work.h: what the bench programs with threads share: blocks that know their size, so that a block that two threads were
- * given at once does not go unseen, and the start and end of threads.
+ * given at once does not go unseen, parcels of blocks for another thread to free, and the start and end of threads.
  */
 #ifndef BENCH_WORK_H
 #define BENCH_WORK_H
@@ -29,6 +29,44 @@ __attribute__((unused)) static void work_put(void *p)
     if (((char *)p)[size - 1] != (char)(size & 127))
         bench_die("a block was overwritten");
     free(p);
+}
+
+/* Blocks on their way to the thread that is to free them. An inbox is a stack: senders push, the owner takes all. */
+struct parcel { struct parcel *next; unsigned n; void *p[62]; };
+
+__attribute__((unused)) static void parcel_send(struct parcel **mine, struct parcel **inbox)
+{
+    struct parcel *p = *mine;
+    *mine = NULL;
+    if (!p)
+        return;
+    p->next = __atomic_load_n(inbox, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(inbox, &p->next, p, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
+        ;                               /* the release pairs with the acquire in parcel_open */
+}
+
+__attribute__((unused)) static void parcel_add(struct parcel **mine, void *block, struct parcel **inbox)
+{
+    if (!*mine) {
+        *mine = bench_need(malloc(sizeof **mine));
+        (*mine)->next = NULL;
+        (*mine)->n = 0;
+    }
+    (*mine)->p[(*mine)->n++] = block;
+    if ((*mine)->n == sizeof (*mine)->p / sizeof *(*mine)->p)
+        parcel_send(mine, inbox);
+}
+
+__attribute__((unused)) static void parcel_open(struct parcel **inbox, void (*put)(void *))
+{
+    struct parcel *p = __atomic_exchange_n(inbox, NULL, __ATOMIC_ACQUIRE);
+    while (p) {
+        struct parcel *next = p->next;
+        for (unsigned i = 0; i < p->n; i++)
+            put(p->p[i]);
+        free(p);
+        p = next;
+    }
 }
 
 __attribute__((unused)) static void work_start(pthread_t *t, void *(*run)(void *), void *arg)
