@@ -5,7 +5,10 @@
 # gcc.sh FOLDER OPTION...: for the bench lines of gcc. Writes a C program of 50 functions into that folder, compiles it with
 # the options, and runs it: fails when its sum is wrong. (CC: another compiler than gcc.)
 set -eu
-[ $# -ge 1 ] && [ -d "$1" ] || { echo "usage: gcc.sh FOLDER [OPTION]..." >&2; exit 2; }
+if [ $# -lt 1 ] || [ ! -d "$1" ]; then
+    echo "usage: gcc.sh FOLDER [OPTION]..." >&2
+    exit 2
+fi
 cc=${CC:-gcc}
 command -v "$cc" >/dev/null || { echo "gcc.sh: $cc is not installed (Debian package gcc)" >&2; exit 127; }
 cd "$1"

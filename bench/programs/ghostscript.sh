@@ -5,7 +5,10 @@
 # ghostscript.sh FOLDER: for the bench line of gs. Writes a document of twelve pages into that folder, text, lines, curves,
 # dictionaries, strings and a sort, and has its pages drawn. Fails when a page is missing or empty, or a sum is wrong.
 set -eu
-[ $# = 1 ] && [ -d "$1" ] || { echo "usage: ghostscript.sh FOLDER" >&2; exit 2; }
+if [ $# != 1 ] || [ ! -d "$1" ]; then
+    echo "usage: ghostscript.sh FOLDER" >&2
+    exit 2
+fi
 command -v gs >/dev/null || { echo "ghostscript.sh: gs is not installed (Debian package ghostscript)" >&2; exit 127; }
 cd "$1"
 cat >document.ps <<'PS'

@@ -5,7 +5,10 @@
 # git.sh FOLDER: for the bench line of git. Makes a repository of 150 commits in that folder, packs it, and reads its history:
 # log with patches, blame, diff, grep, fsck. Fails when the last commit or what is read is not what it must be.
 set -eu
-[ $# = 1 ] && [ -d "$1" ] || { echo "usage: git.sh FOLDER" >&2; exit 2; }
+if [ $# != 1 ] || [ ! -d "$1" ]; then
+    echo "usage: git.sh FOLDER" >&2
+    exit 2
+fi
 command -v git >/dev/null || { echo "git.sh: git is not installed (Debian package git)" >&2; exit 127; }
 cd "$1"
 GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 TZ=UTC LC_ALL=C
@@ -49,6 +52,6 @@ found=$(
     git fsck --full 2>/dev/null | wc -l
 )
 # shellcheck disable=SC2086  # words
-echo checksum $found
-# shellcheck disable=SC2086
-[ "$(echo $found)" = 'd04c23168dea0dbf0d451135f51b7cd7ba16b83a 7184 96 800 408 0' ] || { echo "git.sh: what git found is wrong" >&2; exit 1; }
+set -- $found
+echo "checksum $*"
+[ "$*" = 'd04c23168dea0dbf0d451135f51b7cd7ba16b83a 7184 96 800 408 0' ] || { echo "git.sh: what git found is wrong" >&2; exit 1; }

@@ -5,7 +5,10 @@
 # gxx.sh FOLDER OPTION...: for the bench line of g++. Writes a C++ program into that folder, of templates and the standard
 # library, compiles it with the options, and runs it: fails when its sum is wrong. (CXX: another compiler than g++.)
 set -eu
-[ $# -ge 1 ] && [ -d "$1" ] || { echo "usage: gxx.sh FOLDER [OPTION]..." >&2; exit 2; }
+if [ $# -lt 1 ] || [ ! -d "$1" ]; then
+    echo "usage: gxx.sh FOLDER [OPTION]..." >&2
+    exit 2
+fi
 cxx=${CXX:-g++}
 command -v "$cxx" >/dev/null || { echo "gxx.sh: $cxx is not installed (Debian package g++)" >&2; exit 127; }
 cd "$1"

@@ -5,7 +5,10 @@
 # rocksdb.sh FOLDER: for the bench line of rocksdb's db_bench: a database in that folder is filled in order, overwritten, and
 # read at random, all of it found. Fails when a key is not.
 set -eu
-[ $# = 1 ] && [ -d "$1" ] || { echo "usage: rocksdb.sh FOLDER" >&2; exit 2; }
+if [ $# != 1 ] || [ ! -d "$1" ]; then
+    echo "usage: rocksdb.sh FOLDER" >&2
+    exit 2
+fi
 command -v db_bench >/dev/null || { echo "rocksdb.sh: db_bench is not installed (Debian package rocksdb-tools)" >&2; exit 127; }
 keys=40000
 db_bench --db="$1/db" --benchmarks=fillseq,overwrite,readrandom,readseq --num=$keys --value_size=100 --seed=1 --threads=1 \

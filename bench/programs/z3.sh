@@ -5,7 +5,10 @@
 # z3.sh FOLDER: for the bench line of z3. Writes problems into that folder and has them solved: pigeons, machine arithmetic, a
 # graph to colour, linear arithmetic. Fails when the answers are wrong.
 set -eu
-[ $# = 1 ] && [ -d "$1" ] || { echo "usage: z3.sh FOLDER" >&2; exit 2; }
+if [ $# != 1 ] || [ ! -d "$1" ]; then
+    echo "usage: z3.sh FOLDER" >&2
+    exit 2
+fi
 command -v z3 >/dev/null || { echo "z3.sh: z3 is not installed (Debian package z3)" >&2; exit 127; }
 cd "$1"
 awk 'BEGIN {
@@ -43,7 +46,6 @@ awk 'BEGIN {
     }
     print "(check-sat)\n(pop)"
 }' >problems.smt2
-# shellcheck disable=SC2046  # words
-found=$(echo $(z3 problems.smt2))
+found=$(z3 problems.smt2)
 echo "checksum $found"
-[ "$found" = 'unsat unsat sat sat' ] || { echo "z3.sh: its answers are wrong" >&2; exit 1; }
+[ "$found" = "$(printf 'unsat\nunsat\nsat\nsat')" ] || { echo "z3.sh: its answers are wrong" >&2; exit 1; }

@@ -16,6 +16,11 @@ for name in $programs $(sed -n '/^BENCH_FILES = /,/[^\\]$/s,^	bench/\([a-z_]*\(\
     grep -Eq "[\`/]$name([^a-z_]|\$)" docs/performance.md || echo "$name"
 done | no_complaints "docs/performance.md names every bench"
 
+sed -n '/^BENCH_FILES = /,/[^\\]$/s,^	bench/programs/\([^ ]*\).*,\1,p' Makefile.am | while read -r file; do
+    grep -q "@bench/programs/$file" bench/lines || echo "$file: no line"
+    grep -qF "\`$file\`" docs/performance.md || echo "$file: docs/performance.md"
+done | no_complaints "bench/lines runs all of bench/programs, and docs/performance.md names it"
+
 for name in $programs; do
     head -n 12 "bench/$name.c" | grep -Eq "^ \* $name( |:|\$)" || echo "$name"
 done | no_complaints "the head of every bench says how it is called"
@@ -33,7 +38,8 @@ fi
 for name in $programs; do
     program=$built/bench/$name
     { [ -x "$program" ] && [ "$name" != launch ]; } || continue
-    "$program" no such arguments >/dev/null 2>&1 </dev/null && echo "$name takes a wrong command line"
+    said=$("$program" no such arguments 2>&1 >/dev/null </dev/null)
+    [ $? = 2 ] && [ "$(wc -l <<<"$said")" = 1 ] || echo "$name and a wrong command line: $said"
     BENCH_PROVE="exit" "$program" 2>&1 </dev/null | grep -q '^prove: malloc=/' || echo "$name says nothing of its malloc"
 done | no_complaints "benches that are built refuse wrong arguments, and tell which malloc serves them"
 done_testing
