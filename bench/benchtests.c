@@ -2,9 +2,11 @@
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
  * benchtests simple|thread [NUMBER]...: what glibc measures of its own malloc, in its folder benchtests.
- *   simple [SIZE [ITER]]   blocks of SIZE bytes (16): 25, then 100, 400, 1600 of them are allocated and freed in the same
- *                          order; by a process that never had a second thread, by one that had, and by that second thread
- *   thread [THREADS [ITER]] each thread frees what is in a random one of 1024 places and allocates there, 4 to 32768 bytes, a
+ *   simple [SIZE [ITER]]   blocks of SIZE bytes (16): 25, then 100, 400, 1600 of them are allocated and freed in the
+ *                          same order; by a process that never had a second thread, by one that had, and by that second
+ *                          thread
+ *   thread [THREADS [ITER]] each thread frees what is in a random one of 1024 places and allocates there, 4 to 32768
+ *   bytes, a
  *                          size the rarer, by its square, the larger it is
  * One op is a malloc and a free.
  */
@@ -52,7 +54,7 @@ static uint64_t simple(void)
 
 static uint16_t sizes[SIZES];
 
-/* A number of 0..1 is a size by the inverse of the share of all sizes up to it, which is that of 1/SMALLEST - 1/size. */
+/* A number of 0..1 is a size by the inverse of the share of all sizes up to it: 1/SMALLEST - 1/size, of all of them. */
 static void make_sizes(void)
 {
     double a = 1.0 / SMALLEST, b = 1.0 / LARGEST;

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * crossing [THREADS [LOOPS [BLOCKS [MIN [MAX]]]]]: server threads whose blocks are half their own and half the next thread's,
- * as rptest is described. Each has BLOCKS places; a loop replaces a tenth of them, in strides from a random place on, by blocks
- * of MIN to MAX bytes (16, 16000), the fewer the larger; in every other loop the old blocks are sent to the next thread, which
- * frees them. All wait for each other every 32 loops, so that no inbox grows. One op is a malloc and its free.
+ * crossing [THREADS [LOOPS [BLOCKS [MIN [MAX]]]]]: server threads whose blocks are half their own and half the next
+ * thread's, as rptest is described. Each has BLOCKS places; a loop replaces a tenth of them, in strides from a random
+ * place on, by blocks of MIN to MAX bytes (16, 16000), the fewer the larger; in every other loop the old blocks are
+ * sent to the next thread, which frees them. All wait for each other every 32 loops, so that no inbox grows. One op is
+ * a malloc and its free.
  */
 #include "work.h"
 

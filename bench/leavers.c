@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * leavers [THREADS [ROUNDS [SIZE]]]: ROUNDS times, THREADS threads (10) begin, allocate one block of SIZE bytes (32) that
- * outlives them, and end; the main thread frees it 8 rounds later. An allocator that keeps something for each thread that
- * ever was grows: the second line tells by how many KiB, from the first fifth of the rounds to the end. One op is a thread.
+ * leavers [THREADS [ROUNDS [SIZE]]]: ROUNDS times, THREADS threads (10) begin, allocate one block of SIZE bytes (32)
+ * that outlives them, and end; the main thread frees it 8 rounds later. An allocator that keeps something for each
+ * thread that ever was grows: the second line tells by how many KiB, from the first fifth of the rounds to the end. One
+ * op is a thread.
  */
 #include "work.h"
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * micro [PART [ROUNDS]]: parts of HAKMEM by themselves, ns an operation; linked with its core, so that the program's own malloc
- * stays the C library's, and no preload matters. All parts, or one of parts[]; of ROUNDS rounds (7) of some ms the one with the
- * least CPU time counts. What an op is, parts[] says too.
+ * micro [PART [ROUNDS]]: parts of HAKMEM by themselves, ns an operation; linked with its core, so that the program's
+ * own malloc stays the C library's, and no preload matters. All parts, or one of parts[]; of ROUNDS rounds (7) of some
+ * ms the one with the least CPU time counts. What an op is, parts[] says too.
  */
 #include "alloc.h"
 #include "bench.h"
@@ -41,7 +41,8 @@ static struct hkm_slab *slab(void)
     return s;
 }
 
-/* Each part does n ops, or some more, and returns how many; what it needs it makes in the first call, which does not count. */
+/* Each part does n ops, or some more, and returns how many; what it needs it makes in the first call, which does not
+ * count. */
 
 static uint64_t unified_cache(uint64_t n)
 {
@@ -215,7 +216,7 @@ static uint64_t policy(uint64_t n)
 
 static const struct part { const char *name; uint64_t (*run)(uint64_t n); const char *op; } parts[] = {
     {"unified_cache", unified_cache, "a push and a pop: free and malloc, of 8 live blocks"},
-    {"refill_flush", refill_flush, "malloc and free of 20000 blocks in turn: pop, push, and a share of a refill and a flush"},
+    {"refill_flush", refill_flush, "malloc and free, of 20000 blocks in turn: pop, push, and a share of refills and flushes"},
     {"slab_refill", slab_refill, "a block taken from a half full slab, 64 at once, and given back in order"},
     {"slab_flush", slab_flush, "the same, but given back one by one, in another order"},
     {"slab_remote", slab_remote, "the same, but given back by another thread's way, and collected"},

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * nbody [BODIES [STEPS]]: bodies that attract each other, by the method of Barnes and Hut, as `barnes' is described: each step
- * builds an octree of cells, of 104 bytes, and of bodies, 88 bytes, which live from beginning to end;
- * computes the forces by walking it, moves the bodies, and frees the cells. Few allocations, and time that depends on where
- * the blocks lie. One op is a body's force. The tree's mass and the bodies' momentum are checked.
+ * nbody [BODIES [STEPS]]: bodies that attract each other, by the method of Barnes and Hut, as `barnes' is described:
+ * each step builds an octree of cells, of 104 bytes, and of bodies, 88 bytes, which live from beginning to end;
+ * computes the forces by walking it, moves the bodies, and frees the cells. Few allocations, and time that depends on
+ * where the blocks lie. One op is a body's force. The tree's mass and the bodies' momentum are checked.
  */
 #include "bench.h"
 #include <math.h>

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * pareto [THREADS [OPS [PLACES [MAX]]]]: random places and sizes as programs have them, after the description of alloc-test: of
- * PLACES places, shared out among the threads, 20 % get 80 % of the work, and 20 % of those 80 % of that, and so on; sizes are
- * 1 to 2, or 1 to 4, .. or 1 to MAX bytes, each with the same chance. An op empties the place if it is full and else fills it:
- * a malloc or a free. Blocks are written all over, and looked at when they are freed.
+ * pareto [THREADS [OPS [PLACES [MAX]]]]: random places and sizes as programs have them, after the description of
+ * alloc-test: of PLACES places, shared out among the threads, 20 % get 80 % of the work, and 20 % of those 80 % of
+ * that, and so on; sizes are 1 to 2, or 1 to 4, .. or 1 to MAX bytes, each with the same chance. An op empties the
+ * place if it is full and else fills it: a malloc or a free. Blocks are written all over, and looked at when they are
+ * freed.
  */
 #include "work.h"
 

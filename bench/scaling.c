@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * scaling [KIND [FROM [TO [ITER [ROUNDS]]]]]: FROM, twice as many, .. TO threads (1 to the number of processors), each of
- * which works on blocks of its own, ITER times: it frees what is in a random one of 1000 places and allocates one there.
- * KIND: sizes, as in kinds[]; `none' is the same without an allocator, on blocks that stay: what the machine itself gives.
- * One op is a free and a malloc.
+ * scaling [KIND [FROM [TO [ITER [ROUNDS]]]]]: FROM, twice as many, .. TO threads (1 to the number of processors), each
+ * of which works on blocks of its own, ITER times: it frees what is in a random one of 1000 places and allocates one
+ * there. KIND: sizes, as in kinds[]; `none' is the same without an allocator, on blocks that stay: what the machine
+ * itself gives. One op is a free and a malloc.
  *
- * Of ROUNDS rounds (3), in each of which every number of threads has its turn, the least time of a number counts. Of more than
- * one number, the last line tells the throughput over that of the first: by the wall, which wants a processor for each thread;
- * by CPU time, what it would be with one; and that of `none'.
+ * Of ROUNDS rounds (3), in each of which every number of threads has its turn, the least time of a number counts. Of
+ * more than one number, the last line tells the throughput over that of the first: by the wall, which wants a processor
+ * for each thread; by CPU time, what it would be with one; and that of `none'.
  */
 #include "work.h"
 

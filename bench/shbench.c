@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * shbench sh6|sh8 [THREADS [ROUNDS [PLACES]]]: a table that fills again and again, as the well-known sh6bench and sh8bench are
- * described. A round fills all PLACES but those of a fifth of the table, which keeps its blocks that time and is
- * another fifth next time; then what lies before it is freed in the order in which it was made, what lies behind it in reverse.
+ * shbench sh6|sh8 [THREADS [ROUNDS [PLACES]]]: a table that fills again and again, as the well-known sh6bench and
+ * sh8bench are described. A round fills all PLACES but those of a fifth of the table, which keeps its blocks that time
+ * and is another fifth next time; then what lies before it is freed in the order in which it was made, what lies behind
+ * it in reverse.
  *   sh6  each thread for itself; 1 to 1000 bytes, small ones more often
- *   sh8  8 bytes to 160 KiB, large ones rarely; each eighth block goes to the next thread, many at a time, and is freed there;
- *        threads wait for each other after each round, so that no inbox grows
+ *   sh8  8 bytes to 160 KiB, large ones rarely; each eighth block goes to the next thread, many at a time, and is freed
+ *        there; threads wait for each other after each round, so that no inbox grows
  * One op is a malloc and its free.
  */
 #include "work.h"

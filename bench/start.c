@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * start [N [PROGRAM [ARGUMENT]...]]: starts PROGRAM (/bin/true) N times (1000), one after the other, in its own environment,
- * so under the same preload, its output thrown away; and fails if it fails. One op is a process, of which CPU time, and in the
- * second line the peak RSS and the faults, are told. What a preloaded library costs beyond an empty one, startup.sh tells.
+ * start [N [PROGRAM [ARGUMENT]...]]: starts PROGRAM (/bin/true) N times (1000), one after the other, in its own
+ * environment, so under the same preload, its output thrown away; and fails if it fails. One op is a process, of which
+ * CPU time, and in the second line the peak RSS and the faults, are told. What a preloaded library costs beyond an
+ * empty one, startup.sh tells.
  */
 #include "bench.h"
 #include <spawn.h>
@@ -38,7 +39,8 @@ int main(int argc, char **argv)
     t = bench_since(t);
     struct rusage u;
     getrusage(RUSAGE_CHILDREN, &u);
-    t.cpu = 1000 * ((uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 + (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec));
+    t.cpu = (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000000 +
+            (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * 1000;
     bench_line("start", n, t);
     printf("processes peak_rss_kib=%ld faults=%.1f\n", u.ru_maxrss, (double)u.ru_minflt / (double)n);
     return 0;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
- * work.h: what the bench programs with threads share: blocks that know their size, so that a block that two threads were
- * given at once does not go unseen, parcels of blocks for another thread to free, and the start and end of threads.
+ * work.h: what the bench programs with threads share: blocks that know their size, so that a block that two threads
+ * were given at once does not go unseen, parcels of blocks for another thread to free, and the start and end of
+ * threads.
  */
 #ifndef BENCH_WORK_H
 #define BENCH_WORK_H

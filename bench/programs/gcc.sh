@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# gcc.sh FOLDER OPTION...: for the bench lines of gcc. Writes a C program of 50 functions into that folder, compiles it with
-# the options, and runs it: fails when its sum is wrong. (CC: another compiler than gcc.)
+# gcc.sh FOLDER OPTION...: for the bench lines of gcc. Writes a C program of 50 functions into that folder, compiles it
+# with the options, and runs it: fails when its sum is wrong. (CC: another compiler than gcc.)
 set -eu
 if [ $# -lt 1 ] || [ ! -d "$1" ]; then
     echo "usage: gcc.sh FOLDER [OPTION]..." >&2

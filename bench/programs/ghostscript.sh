@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# ghostscript.sh FOLDER: for the bench line of gs. Writes a document of twelve pages into that folder, text, lines, curves,
-# dictionaries, strings and a sort, and has its pages drawn. Fails when a page is missing or empty, or a sum is wrong.
+# ghostscript.sh FOLDER: for the bench line of gs. Writes a document of twelve pages into that folder, text, lines,
+# curves, dictionaries, strings and a sort, and has its pages drawn. Fails when a page is missing or empty, or a sum is
+# wrong.
 set -eu
 if [ $# != 1 ] || [ ! -d "$1" ]; then
     echo "usage: ghostscript.sh FOLDER" >&2

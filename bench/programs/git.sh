@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# git.sh FOLDER: for the bench line of git. Makes a repository of 150 commits in that folder, packs it, and reads its history:
-# log with patches, blame, diff, grep, fsck. Fails when the last commit or what is read is not what it must be.
+# git.sh FOLDER: for the bench line of git. Makes a repository of 150 commits in that folder, packs it, and reads its
+# history: log with patches, blame, diff, grep, fsck. Fails when the last commit or what is read is not what it must be.
 set -eu
 if [ $# != 1 ] || [ ! -d "$1" ]; then
     echo "usage: git.sh FOLDER" >&2
@@ -54,4 +54,7 @@ found=$(
 # shellcheck disable=SC2086  # words
 set -- $found
 echo "checksum $*"
-[ "$*" = 'd04c23168dea0dbf0d451135f51b7cd7ba16b83a 7184 96 800 408 0' ] || { echo "git.sh: what git found is wrong" >&2; exit 1; }
+if [ "$*" != 'd04c23168dea0dbf0d451135f51b7cd7ba16b83a 7184 96 800 408 0' ]; then
+    echo "git.sh: what git found is wrong" >&2
+    exit 1
+fi

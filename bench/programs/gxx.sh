@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# gxx.sh FOLDER OPTION...: for the bench line of g++. Writes a C++ program into that folder, of templates and the standard
-# library, compiles it with the options, and runs it: fails when its sum is wrong. (CXX: another compiler than g++.)
+# gxx.sh FOLDER OPTION...: for the bench line of g++. Writes a C++ program into that folder, of templates and the
+# standard library, compiles it with the options, and runs it: fails when its sum is wrong. (CXX: another compiler than
+# g++.)
 set -eu
 if [ $# -lt 1 ] || [ ! -d "$1" ]; then
     echo "usage: gxx.sh FOLDER [OPTION]..." >&2

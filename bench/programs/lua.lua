@@ -1,8 +1,8 @@
 -- SPDX-License-Identifier: MIT
 -- SPDX-FileCopyrightText: 2026 The libhakmem authors
 --
--- lua.lua [TIMES]: what Lua programs do with memory: tables as records, arrays and trees, closures, strings that are made,
--- matched and joined. For the bench line of lua. Ends with 1 when what came out is wrong.
+-- lua.lua [TIMES]: what Lua programs do with memory: tables as records, arrays and trees, closures, strings that are
+-- made, matched and joined. For the bench line of lua. Ends with 1 when what came out is wrong.
 local times = arg[1] == nil and 6 or math.tointeger(tonumber(arg[1]))
 if arg[2] or not times or times < 1 then
     io.stderr:write("usage: lua lua.lua [TIMES]\n")

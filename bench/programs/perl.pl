@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# perl.pl [TIMES]: what Perl programs do with memory: lines that are split, matched, changed and joined, hashes of hashes and
-# of arrays, sorting, strings that grow. For the bench line of perl. Ends with 1 when what came out is wrong.
+# perl.pl [TIMES]: what Perl programs do with memory: lines that are split, matched, changed and joined, hashes of hashes
+# and of arrays, sorting, strings that grow. For the bench line of perl. Ends with 1 when what came out is wrong.
 use strict;
 use warnings;
 
@@ -17,7 +17,11 @@ sub number { $seed = ($seed * 1103515245 + 12345) % 2147483648; return $seed >> 
 
 sub work {
     $seed = 1;
-    my @lines = map { join ' ', "host" . number() % 300, "GET", "/page" . number() % 2000, number() % 600, "ms", 'x' x (number() % 80) } 1 .. 12000;
+    my @lines;
+    for (1 .. 12000) {
+        my ($host, $page, $ms, $more) = (number() % 300, number() % 2000, number() % 600, number() % 80);
+        push @lines, join ' ', "host$host", "GET", "/page$page", $ms, "ms", 'x' x $more;
+    }
     my (%hosts, %pages);
     for my $line (@lines) {
         my ($host, undef, $page, $ms) = split / /, $line;

@@ -2,8 +2,8 @@
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 """What Python programs do with memory: records, dictionaries, strings, JSON, sorting, expressions, trees of objects.
 
-For the bench line of python3, with PYTHONMALLOC=malloc: else small objects never reach malloc. Argument: how many times (6).
-Ends with 1 when what came out is wrong.
+For the bench line of python3, with PYTHONMALLOC=malloc: else small objects never reach malloc.
+Argument: how many times (6). Ends with 1 when what came out is wrong.
 """
 import collections
 import json

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# redis.sh SOCKET: for the bench line of redis-server, which listens there, or soon will: its client. redis-benchmark makes
-# strings, lists, sets, hashes and sorted sets; then sums are compared, and the server is shut down. It is not measured itself.
+# redis.sh SOCKET: for the bench line of redis-server, which listens there, or soon will: its client. redis-benchmark
+# makes strings, lists, sets, hashes and sorted sets; then sums are compared, and the server is shut down. It is not
+# measured itself.
 set -eu
 [ $# = 1 ] || { echo "usage: redis.sh SOCKET" >&2; exit 2; }
 for program in redis-cli redis-benchmark; do
-    command -v $program >/dev/null || { echo "redis.sh: $program is not installed (Debian package redis-tools)" >&2; exit 127; }
+    command -v $program >/dev/null ||
+        { echo "redis.sh: $program is not installed (Debian package redis-tools)" >&2; exit 127; }
 done
 cli() { redis-cli -s "$socket" "$@"; }
 socket=$1 tries=0

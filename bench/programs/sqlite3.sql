@@ -2,8 +2,8 @@
 -- SPDX-FileCopyrightText: 2026 The libhakmem authors
 --
 -- For the bench line of sqlite3: sqlite3 -bail -init sqlite3.sql :memory: .quit
--- A database in memory: rows made by a rule, indexes, joins, groups, sorting, text, updates and deletes. The last table takes
--- nothing but the right sums: else sqlite3 ends with 1.
+-- A database in memory: rows made by a rule, indexes, joins, groups, sorting, text, updates and deletes. The last table
+-- takes nothing but the right sums: else sqlite3 ends with 1.
 PRAGMA cache_size = -20000;
 CREATE TABLE item(id INTEGER PRIMARY KEY, kind INTEGER, price INTEGER, name TEXT);
 CREATE TABLE sale(item INTEGER, day INTEGER, count INTEGER, note TEXT);
@@ -23,7 +23,8 @@ CREATE TABLE sums(what TEXT, value INTEGER);
 INSERT INTO sums SELECT 'best', sum(sum) FROM best;
 INSERT INTO sums SELECT 'notes', sum(length(notes)) FROM best;
 INSERT INTO sums SELECT 'sales', sum(count * day + length(note)) FROM sale;
-INSERT INTO sums SELECT 'names', sum(length(name) * (rank % 101)) FROM (SELECT name, rank() OVER (ORDER BY name) AS rank FROM item);
+INSERT INTO sums SELECT 'names', sum(length(name) * (rank % 101)) FROM
+    (SELECT name, rank() OVER (ORDER BY name) AS rank FROM item);
 SELECT what || ' ' || value FROM sums;
 CREATE TABLE checked(text TEXT CHECK (text = 'best 658226063, notes 187920, sales 54480608, names 11103647'));
 INSERT INTO checked SELECT group_concat(what || ' ' || value, ', ') FROM sums;

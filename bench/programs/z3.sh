@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# z3.sh FOLDER: for the bench line of z3. Writes problems into that folder and has them solved: pigeons, machine arithmetic, a
-# graph to colour, linear arithmetic. Fails when the answers are wrong.
+# z3.sh FOLDER: for the bench line of z3. Writes problems into that folder and has them solved: pigeons, machine
+# arithmetic, a graph to colour, linear arithmetic. Fails when the answers are wrong.
 set -eu
 if [ $# != 1 ] || [ ! -d "$1" ]; then
     echo "usage: z3.sh FOLDER" >&2
