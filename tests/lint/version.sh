@@ -16,6 +16,7 @@ macro() { sed -n "s/^#define HAK_VERSION_$1 \"*\([^\"]*\)\"*\$/\1/p" lib/include
 same "hakmem.h, its string" "$(macro STRING)"
 same "hakmem.h, its numbers" "$(macro MAJOR).$(macro MINOR).$(macro PATCH)"
 same NEWS "$(sed -n 's/^hakmem \([0-9.]*\) .*/\1/p' NEWS | head -n 1)"
-same debian/changelog "$(sed -n '1s/.*(\(.*\)-[^-]*).*/\1/p' debian/changelog)"
+[ ! -f debian/changelog ] || # no part of a release tarball
+    same debian/changelog "$(sed -n '1s/.*(\(.*\)-[^-]*).*/\1/p' debian/changelog)"
 same hakmem.spec "$(sed -n 's/^Version:[[:space:]]*//p' hakmem.spec)"
 done_testing

@@ -8,97 +8,23 @@
 # The proof is a trace by strace of every process: each program that was started opened the library, which the dynamic loader
 # had from /etc/ld.so.preload, before anything else of it ran, or is one into which nothing can be preloaded; and none of
 # them had the C library's malloc grow its heap (brk).
-#
-# All mounts are in a mount namespace, all processes in a process namespace: both end with this script, however it ends.
-set -u -o pipefail
-[ -n "${top_srcdir-}" ] && source=$(cd "$top_srcdir" && pwd) || source=$(cd "$(dirname "$0")/../.." && pwd)
-self=$source/tests/system/chroot.sh
-folder=${top_builddir:-$PWD}/system-builds/chroot
+# shellcheck disable=SC2154  # variables of system.sh
+# shellcheck source=tests/system/system.sh
+. "$(dirname "$0")/system.sh"
 root=$folder/root trace=$folder/trace
 
-count=0 failures=0
-skip_all() { # REASON
-    echo "1..0 # SKIP $1"
-    exit 0
-}
-bail_out() { # WORDS LOG
-    echo "Bail out! $1"
-    [ -f "${2-}" ] && tail -n 20 "$2" | sed 's/^/# /'
-    exit 99
-}
-ok() { # DESCRIPTION COMMAND...
-    local description=$1
-    shift
-    count=$((count + 1))
-    if "$@" >"$folder/said" 2>&1 </dev/null; then
-        echo "ok $count - $description"
-    else
-        echo "not ok $count - $description"
-        failures=$((failures + 1))
-        tail -n 30 "$folder/said" | sed 's/^/# /'
-        return 1
-    fi
-}
-
-# ---- outside: the namespaces ----------------------------------------------------------------------------------------
 if [ "${1-}" != inside ]; then
-    for tool in strace unshare setpriv chroot readelf apt-get; do
+    for tool in strace readelf; do
         command -v $tool >/dev/null || skip_all "no $tool"
     done
-    command -v mmdebstrap >/dev/null || command -v debootstrap >/dev/null || skip_all "no mmdebstrap and no debootstrap"
-    [ "$(id -u)" = 0 ] || skip_all "not root"
-    unshare -mpf true 2>/dev/null || skip_all "the kernel gives no namespaces"
+    reason=$(cannot_enter) && skip_all "$reason"
     strace -o /dev/null true 2>/dev/null || skip_all "strace is not allowed"
-    mkdir -p "${folder%/*}"
-    rm -rf "$folder" || exit 99
-    mkdir "$folder" || exit 99
-    # Nothing outlives the namespaces' first process, and that does not outlive this one.  KEEP_CHROOT keeps the folder.
-    trap 'exit 99' HUP INT TERM
-    trap 'kill -KILL $child 2>/dev/null; [ -n "${KEEP_CHROOT-}" ] || rm -rf --one-file-system "$folder"' EXIT
-    setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child --propagation private bash "$self" inside &
-    child=$!
-    wait $child
-    exit
+    enter "$source/tests/system/chroot.sh"
 fi
-
-# ---- inside: a system -----------------------------------------------------------------------------------------------
-unset MAKEFLAGS MFLAGS MAKELEVEL LD_PRELOAD "${!HAKMEM_@}"
-export LC_ALL=C DEBIAN_FRONTEND=noninteractive
-exec </dev/null
-
-# The mirror is the one that this machine's apt uses: bookworm there, or else what release there is.
-# shellcheck disable=SC2016  # $(...) is apt's
-targets=$(apt-get indextargets --format '$(LABEL) $(CODENAME) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' | sort -u)
-read -r suite mirror < <(awk '$1 == "Debian" && $3 == "main" && $2 !~ /-/ { print ($2 == "bookworm" ? 0 : 1), $2, $4 }' \
-    <<<"$targets" | sort | awk 'NR == 1 { print $2, $3 }') || skip_all "apt knows no Debian mirror"
-
-mount -t proc proc /proc || skip_all "no right to mount /proc"
-if command -v mmdebstrap >/dev/null; then
-    make_system() { mmdebstrap --quiet --mode=root --variant=apt "$suite" "$root" "$mirror"; }
-else
-    make_system() { debootstrap --variant=minbase "$suite" "$root" "$mirror"; }
-fi
-if ! make_system >"$folder/system.log" 2>&1; then
-    grep -Eqi 'unreachable|could not resolve|connection (failed|refused|timed out)|403|404|502|503|timed out' "$folder/system.log" &&
-        skip_all "the mirror does not answer"
-    bail_out "the system cannot be made" "$folder/system.log"
-fi
-
-# Programs only: services are not started, names are looked up as outside.
-printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
-chmod +x "$root/usr/sbin/policy-rc.d"
-cat /etc/resolv.conf >"$root/etc/resolv.conf" 2>/dev/null
-cat /etc/hosts >"$root/etc/hosts" 2>/dev/null
-mount_all() { mount -t proc proc "$root/proc" && mount --bind /sys "$root/sys" && mount -t tmpfs -o mode=755 tmpfs "$root/dev"; }
-mount_all || skip_all "no right to mount"
-mkdir "$root/dev/pts" "$root/dev/shm"
-mount -t devpts -o newinstance,ptmxmode=666 devpts "$root/dev/pts" 2>/dev/null
-ln -s pts/ptmx "$root/dev/ptmx"
-ln -s /proc/self/fd "$root/dev/fd"
-for device in null zero full random urandom tty; do
-    : >"$root/dev/$device"
-    mount --bind "/dev/$device" "$root/dev/$device" || bail_out "no /dev/$device"
-done
+inside
+find_mirror || skip_all "apt knows no Debian mirror"
+make_system "$root"
+mount_system "$root"
 
 # ---- HAKMEM in it ---------------------------------------------------------------------------------------------------
 libdir=/usr/lib/$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || ${CC:-gcc} -print-multiarch)
@@ -109,10 +35,6 @@ build() {
 }
 (build) >"$folder/build.log" 2>&1 || bail_out "the library cannot be built" "$folder/build.log"
 hakmem=$root/usr/bin/hakmem
-in_system() { # COMMAND...
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C DEBIAN_FRONTEND=noninteractive \
-        ${http_proxy:+http_proxy="$http_proxy"} ${https_proxy:+https_proxy="$https_proxy"} chroot "$root" "$@"
-}
 loads() { # COMMAND...: those of its processes that open the library
     strace -f -qq -e trace=openat -o "$folder/opens" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" "$@" &&
         grep 'libhakmem' "$folder/opens"
@@ -318,7 +240,7 @@ ok "nobody complained of the library" no_words
 # ---- off ------------------------------------------------------------------------------------------------------------
 # If the library goes while it is on, programs complain, but start.
 without_library() {
-    mv "$root$libdir/libhakmem.so.0" "$root$libdir/away" && in_system /bin/ls -d / >"$folder/listed" 2>"$folder/complaint" && grep -qx / "$folder/listed" &&
+    mv "$root$libdir/libhakmem.so.0" "$root$libdir/away" && in_system "$root" /bin/ls -d / >"$folder/listed" 2>"$folder/complaint" && grep -qx / "$folder/listed" &&
         grep -q 'ERROR: ld.so: object .*libhakmem.so.0' "$folder/complaint"
     local result=$?
     mv "$root$libdir/away" "$root$libdir/libhakmem.so.0"
@@ -334,5 +256,4 @@ ok "many programs do not" loads_nothing_at_work
 uninstall() { make -s -C "$folder/build" uninstall DESTDIR="$root" && ! find "$root/usr" -name '*hakmem*' | grep .; }
 ok "make uninstall leaves nothing" uninstall
 
-echo "1..$count"
-[ "$failures" = 0 ]
+done_testing
