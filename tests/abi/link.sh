@@ -109,6 +109,11 @@ if [ -n "$shared" ]; then
     ok "it works, and HAKMEM serves it" served "$scratch/program-shared"
     ok "a program that does not name HAKMEM links" link_shared plain
     ok "it works, and HAKMEM serves it" served "$scratch/plain-shared"
+    # The linker is told to drop what is not named: HAKMEM stays.
+    # shellcheck disable=SC2046,SC2086  # words
+    link_as_needed() { $cc -Wl,--as-needed "$scratch/plain.c" $(flags) -o "$scratch/plain-as-needed"; }
+    ok "one that does not name it links with --as-needed" link_as_needed
+    ok "it works, and HAKMEM serves it" served "$scratch/plain-as-needed"
     needs() { readelf -dW "$scratch/program-shared" | grep -F 'NEEDED' | grep -F '[libhakmem.so.0]'; }
     ok "it needs libhakmem.so.0" needs
     links() { [ -f "$libdir/libhakmem.so.0" ] && [ -L "$libdir/libhakmem.so" ]; }
@@ -122,6 +127,10 @@ if [ -n "$(find "$root" -name 'libhakmem.a')" ] &&
     link_static() { $cc "$scratch/program.c" -static $(flags --static) -o "$scratch/program-static"; }
     ok "a static program links by pkg-config --static" link_static
     ok "it works, and HAKMEM serves it" served "$scratch/program-static"
+    # shellcheck disable=SC2046,SC2086  # words
+    link_plain_static() { $cc -Wl,--as-needed "$scratch/plain.c" -static $(flags --static) -o "$scratch/plain-static"; }
+    ok "one that does not name it, too" link_plain_static
+    ok "it works, and HAKMEM serves it" served "$scratch/plain-static"
 else
     skip "a static program" "no static library, of ours or of C"
 fi

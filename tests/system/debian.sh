@@ -144,12 +144,12 @@ fast() { # MALLOC FREE
     "$source/bench/fastpath.sh" "$so" >"$folder/paths"
     cat "$folder/paths"
     grep -q '^ *1 .*endbr64' "$folder/paths" && more=1
-    awk -v malloc="$(($1 + more))" -v free="$(($2 + more))" '
-        / instructions to the ret/ { n[$1] = $2 } END { exit !(n["malloc:"] == malloc && n["free:"] == free) }' "$folder/paths"
+    awk -v malloc="$(($1 + more))" -v free="$(($2 + more))" '/ instructions to the ret/ { n[$1] = $2 }
+        END { exit !(n["malloc:"] && n["malloc:"] <= malloc && n["free:"] && n["free:"] <= free) }' "$folder/paths"
 }
 if [ "$arch" = amd64 ]; then
     figure "fast paths with the distribution's flags: $("$source/bench/fastpath.sh" "$so" | grep -o '^[a-z]*: [0-9]* instructions' | paste -sd, )"
-    ok "the fast paths: 14 and 21 instructions, as without the distribution's flags" fast 14 21
+    ok "the fast paths: at most 14 and 21 instructions, as without the distribution's flags" fast 14 21
 fi
 # What the toolchain gives to an empty library (CET, BTI) is in ours, too.
 notes() { # the properties of an ELF file
@@ -188,6 +188,55 @@ again() {
 }
 if [ -z "$quick" ]; then
     ok "built again, in another folder, time zone and umask, and without tests: the same bytes" again
+fi
+
+# All that is needed of the other machine is Debian's own: no package of this machine is touched.
+cross=$folder/cross
+cross_system() {
+    make_system "$cross" debhelper crossbuild-essential-arm64 && mount_system "$cross" &&
+        in_system "$cross" dpkg --add-architecture arm64 && in_system "$cross" apt-get -q update &&
+        mkdir "$cross/srv/cross" && cp "$first/hakmem_$upstream.orig.tar.gz" "$first"/*.debian.tar.xz "$first"/*.dsc "$cross/srv/cross" &&
+        in_system "$cross" sh -c "cd /srv/cross && dpkg-source -x *.dsc hakmem-$upstream"
+}
+build_depends() { in_system "$cross" apt-get -q -y --no-install-recommends -a arm64 -P cross,nocheck build-dep "/srv/cross/hakmem-$upstream"; }
+cross_build() {
+    in_system "$cross" sh -c "cd /srv/cross/hakmem-$upstream && DEB_BUILD_OPTIONS='parallel=$(nproc) nocheck' dpkg-buildpackage -us -uc -b -aarm64 -Pcross,nocheck" &&
+        [ "$(dpkg -f "$cross/srv/cross/libhakmem0_${version}_arm64.deb" Architecture)" = arm64 ]
+}
+# A file that both machines' packages have must be the same, or they cannot be installed at a time.
+together() {
+    local package file number=0
+    for package in libhakmem0 libhakmem-dev; do
+        rm -rf "$folder/here" "$folder/there"
+        dpkg -x "$(deb $package)" "$folder/here" && dpkg -x "$cross/srv/cross/${package}_${version}_arm64.deb" "$folder/there" || return 1
+        while read -r file; do
+            [ ! -e "$folder/there/$file" ] || { cmp "$folder/here/$file" "$folder/there/$file" && number=$((number + 1)); } || return 1
+        done < <(cd "$folder/here" && find . -type f)
+    done
+    [ $number -gt 5 ]
+}
+machine() { readelf -hW "$folder/arm/$1" | grep 'Machine: *AArch64'; }
+cross_parts() {
+    local package
+    for package in libhakmem0 hakmem; do dpkg -x "$cross/srv/cross/${package}_${version}_arm64.deb" "$folder/arm" || return 1; done
+    machine usr/lib/aarch64-linux-gnu/libhakmem.so.0 && machine usr/bin/hakmem
+}
+emulated() { [ "$(qemu-aarch64 "$folder/arm/usr/bin/hakmem" --version)" = "hakmem $upstream" ]; }
+if [ -n "$quick" ]; then
+    :
+elif [ -n "$no_system" ] || [ "$arch" != amd64 ]; then
+    skip "cross-built for arm64" "${no_system:-for amd64 only}"
+else
+    ok "a Debian system with the cross compiler for arm64" cross_system
+    ok "the other machine's packages, by Build-Depends" build_depends
+    ok "dpkg-buildpackage -aarm64" cross_build
+    ok "library and command are arm64's" cross_parts
+    if command -v qemu-aarch64 >/dev/null; then
+        ok "the command runs in an emulator" emulated
+    else
+        skip "the command runs in an emulator" "no qemu-aarch64"
+    fi
+    ok "packages of both machines can be installed at a time: common files are the same" together
 fi
 
 # ---- a Debian system ------------------------------------------------------------------------------------------------
@@ -232,7 +281,9 @@ files() { # all that there is, but for what packages and their tools keep in /va
 preload=$root/etc/ld.so.preload
 line='/usr/$LIB/libhakmem.so.0'
 served() { # COMMAND...: says that it is, and ends well
-    HAKMEM_VERBOSE=1 in_system "$root" env HAKMEM_VERBOSE=1 "$@" 2>&1 | tee "$folder/words" | grep -q ' serves process '
+    sys env HAKMEM_VERBOSE=1 "$@" >"$folder/words" 2>&1 && grep -a ' serves process ' "$folder/words" && return
+    cat "$folder/words"
+    return 1
 }
 not_served() { ! served "$@"; }
 quiet() { [ -z "$(sys "$@" 2>&1 >/dev/null)" ] || { sys "$@"; return 1; }; }
@@ -253,7 +304,7 @@ files >"$folder/before"
 # ---- used as meant --------------------------------------------------------------------------------------------------
 milliseconds() { echo $(($(date +%s%N) / 1000000)); }
 begin=$(milliseconds)
-from_nothing() { apt install "/srv/$version/libhakmem0_${version}_$arch.deb" && served env LD_PRELOAD=libhakmem.so.0 /bin/true; }
+from_nothing() { apt install "/srv/$version/libhakmem0_${version}_$arch.deb" && served env LD_PRELOAD=libhakmem.so.0 /bin/ls /; }
 ok "apt install ./libhakmem0.deb, and a program runs on it" from_nothing
 figure "apt install ./libhakmem0.deb to a program that is served: $(($(milliseconds) - begin)) ms"
 ok "removed again" apt purge libhakmem0
@@ -261,7 +312,7 @@ ok "the packages stand in a repository" repository "$version"
 by_name() { apt install libhakmem && state libhakmem0 installed; }
 ok "apt install libhakmem" by_name
 ok "apt install hakmem libhakmem-dev" apt install hakmem libhakmem-dev
-ok "nothing is preloaded by that" not_served /bin/true
+ok "nothing is preloaded by that" not_served /bin/ls /
 run() { served hakmem run /bin/ls /; }
 ok "hakmem run: served" run
 manual() { sys sh -c 'man 3 hakmem | grep -q "HAKMEM" && man 1 hakmem | grep -q "preload" && man 7 hakmem | grep -q HAKMEM_VERBOSE'; }
@@ -290,7 +341,7 @@ ok "bash completes the command" completes
 ok "apt install libhakmem-preload" apt install libhakmem-preload
 ok "the system is switched over" test "$(cat "$preload")" = "$line"
 ok "status: on, and well" status_is 0
-ok "every program is served" served /bin/true
+ok "every program is served" served /bin/ls /
 ok "and says nothing by itself" quiet /bin/ls /
 work() { apt install --reinstall hostname && sys sh -c 'dpkg --audit; dpkg -V libhakmem0 hakmem libhakmem-dev libhakmem-preload' >"$folder/work" && [ ! -s "$folder/work" ]; }
 ok "apt and dpkg work under it" work
@@ -311,16 +362,16 @@ upgrade() { # VERSION
     rm -f "$root"/tmp/{stop,started}
     sys sh /tmp/starts 2>"$folder/complaints" &
     local starts=$!
-    sys perl -e 'my %h; until (-e "/tmp/stop") { $h{$_ % 5000} = "x" x ($_ % 999) for 1 .. 20000 } print scalar(keys %h), "\n"' >"$folder/perl" 2>&1 &
+    sys perl -e 'my %h; open(M, "/proc/self/maps"); $n = grep { /libhakmem/ } <M>; $| = 1; print $n ? "served" : "bare", "\n";
+        until (-e "/tmp/stop") { $h{$_ % 5000} = "x" x ($_ % 999) for 1 .. 20000 } print scalar(keys %h), "\n"' >"$folder/perl" 2>&1 &
     local perl=$!
-    sleep 0.5
-    grep -q libhakmem "/proc/$perl/maps" || { echo "perl is not served"; return 1; }
+    until [ -s "$folder/perl" ]; do sleep 0.1; done
     repository "$1" && apt dist-upgrade
     local result=$?
     touch "$root/tmp/stop"
     wait $perl && wait $starts || result=1
     cat "$folder/complaints" "$folder/perl"
-    [ $result = 0 ] && [ ! -s "$folder/complaints" ] && [ "$(cat "$folder/perl")" = 5000 ] &&
+    [ $result = 0 ] && [ ! -s "$folder/complaints" ] && [ "$(paste -sd ' ' "$folder/perl")" = "served 5000" ] &&
         [ "$(sys dpkg-query -Wf '${Version}' libhakmem0)" = "$1" ]
 }
 ok "an upgrade under running programs: all of them go on, all that start meanwhile have the library" upgrade "$two"
@@ -337,7 +388,7 @@ ok "dpkg -r libhakmem0 is refused while others need it" test "$(sys dpkg -r libh
 ok "and all stays on" status_is 0
 remove_preload() { apt remove libhakmem-preload && gone && state libhakmem0 installed; }
 ok "apt remove libhakmem-preload: off, the library stays" remove_preload
-again_on() { apt install libhakmem-preload && served /bin/true; }
+again_on() { apt install libhakmem-preload && served /bin/ls /; }
 ok "installed again: on again" again_on
 remove_all() { apt remove libhakmem0 && gone && state libhakmem-preload not-installed && state hakmem config-files; }
 ok "apt remove libhakmem0: the preload goes first, then all that needs it" remove_all
@@ -376,7 +427,7 @@ EOF
 # What cannot be undone is refused: a file that is a mount of its own cannot be replaced.
 mounted() {
     apt install libhakmem0 && echo "$line" >"$preload" && mount --bind "$preload" "$preload" || return 1
-    ! sys dpkg -r libhakmem0 && state libhakmem0 installed && [ "$(cat "$preload")" = "$line" ] && [ ! -e "$preload.dpkg-tmp" ] && served /bin/true
+    ! sys dpkg -r libhakmem0 && state libhakmem0 installed && [ "$(cat "$preload")" = "$line" ] && [ ! -e "$preload.dpkg-tmp" ] && served /bin/ls /
     local result=$?
     umount "$preload"
     return $result
@@ -398,7 +449,7 @@ refused() {
 ok "the command refuses: libhakmem-preload says why, and stays half-configured" refused
 half_removed() { sys dpkg -r libhakmem-preload && state libhakmem-preload not-installed && [ "$(cat "$preload")" = /nowhere/some.so ]; }
 ok "half-configured, it can be removed" half_removed
-mended() { apt install libhakmem-preload; rm "$preload"; sys dpkg --configure -a && served /bin/true && status_is 0; }
+mended() { ! apt install libhakmem-preload && rm "$preload" && sys dpkg --configure -a && served /bin/ls / && status_is 0; }
 ok "or mended: dpkg --configure -a switches on" mended
 ok "purged" apt purge libhakmem0 hakmem libhakmem-preload
 ok "and off" gone
@@ -406,4 +457,22 @@ quiet_end() { files >"$folder/after" && diff <(sed '/^\.\/tmp/d' "$folder/before
 ok "no file is left" quiet_end
 audit() { [ -z "$(sys dpkg --audit)" ]; }
 ok "dpkg --audit has no complaint" audit
+
+# ---- autopkgtest ----------------------------------------------------------------------------------------------------
+if [ -z "$quick" ] && command -v autopkgtest >/dev/null; then
+    rm -f "$root/etc/apt/sources.list.d/hakmem.list"
+    (cd "$folder" && dpkg-source -x "$first"/*.dsc tests-source) >"$folder/said" 2>&1
+    autopkgtest --apt-upgrade -B -o "$folder/autopkgtest" "${all_debs[@]}" "$folder/tests-source/" -- chroot "$root" >"$folder/autopkgtest.log" 2>&1 </dev/null
+    passes() { # TEST
+        sed -n "/^autopkgtest .*: test $1: \\[/,/^autopkgtest .*: test $1: *- /p" "$folder/autopkgtest.log" | tail -n 60
+        tail -n 5 "$folder/autopkgtest.log"
+        grep -Eq "^$1 +PASS" "$folder/autopkgtest/summary"
+    }
+    while read -r test; do
+        ok "autopkgtest: $test" passes "$test"
+    done < <(sed -n 's/^Tests: //p' "$source/debian/tests/control")
+    sed -n 's/.*: \(.*: skipped: .*\)/# \1/p; s/^\([0-9]* good, .*\)/# suite: \1/p' "$folder/autopkgtest.log"
+elif [ -z "$quick" ]; then
+    skip "autopkgtest" "it is not installed"
+fi
 done_testing

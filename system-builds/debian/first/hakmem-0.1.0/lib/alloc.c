@@ -1,0 +1,587 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * alloc.c: the slow half of the gatekeeper, and realloc, calloc and aligned allocation.  See alloc.h.
+ *
+ * Pointers that no range and no big block has are foreign: they go to the C library, through weak references.
+ *
+ * A process that is left to the C library (HAKMEM_PASS) needs no test on the fast paths: no cache is ever filled, so all of
+ * its mallocs come to take(), and what they return is foreign to free and realloc.
+ */
+#include "alloc.h"
+#include "big.h"
+#include "bigcache.h"
+#include "census.h"
+#include "memcheck.h"
+#include "meta.h"
+#include "mid.h"
+#include "nursery.h"
+#include "option.h"
+#include "policy.h"
+#include "shared_pool.h"
+#include "superslab.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <string.h>
+
+extern void *__libc_malloc(size_t) __attribute__((weak));
+extern void *__libc_calloc(size_t, size_t) __attribute__((weak));
+extern void *__libc_memalign(size_t, size_t) __attribute__((weak));
+extern void __libc_free(void *) __attribute__((weak));
+extern void *__libc_realloc(void *, size_t) __attribute__((weak));
+#pragma weak dlsym
+
+static hkm_word large_allocs, large_frees, foreign_frees, frees; /* by threads without a heap: full adds */
+
+/* ---- where a pointer belongs ------------------------------------------------------------------------------------ */
+
+struct place {
+    enum { NOWHERE, SLAB, NURSERY, RUN, BIG } kind;
+    struct hkm_slab *slab;
+    size_t bytes; /* usable */
+};
+
+/* The end of the process; memcheck says what it knows of the pointer. */
+static HKM_COLD __attribute__((noreturn)) void refuse(const char *function, const char *what, const void *p)
+{
+    hkm_memcheck_free((void *)(uintptr_t)p);
+    hkm_os_bad_pointer(function, what, p);
+}
+
+static HKM_COLD __attribute__((noreturn)) void bad(const char *function, const void *p)
+{
+    refuse(function, (uintptr_t)p & 15 ? "misaligned pointer" : "interior pointer", p);
+}
+
+/* p lies in a slot that holds no block now.  If it would be one by what the slot was last, it probably was. */
+static HKM_COLD __attribute__((noreturn)) void never_or_no_more(const struct hkm_slab *s, const char *function,
+                                                                const void *p)
+{
+    bool was = s->run ? p == s->start : s->magic && hkm_class_starts(s->magic, (uintptr_t)p);
+    refuse(function, (uintptr_t)p & 15 ? "misaligned pointer" : was ? "double free" : "invalid pointer", p);
+}
+
+static void check_nursery(enum hkm_nursery_state state, const char *function, const void *p)
+{
+    if (unlikely(state == HKM_NURSERY_INTERIOR || (uintptr_t)p & 15))
+        bad(function, p);
+    if (unlikely(state == HKM_NURSERY_FREE))
+        hkm_os_bad_pointer(function, "double free", p);
+}
+
+/* Aborts, in the name of `function`, when p lies in our memory but is not the start of a block. */
+static struct place locate(const void *p, const char *function)
+{
+    struct place at = { NOWHERE, NULL, 0 };
+    size_t slot;
+    struct hkm_range *r = hkm_registry_find(p, &slot);
+    if (likely(r != NULL)) {
+        struct hkm_slab *s = hkm_slab_at(r, slot);
+        switch (hkm_tag_at(r, slot)->kind) {
+        case HKM_KIND_SLAB:
+            if (unlikely(!hkm_class_starts(s->magic, (uintptr_t)p)))
+                bad(function, p);
+            if (unlikely((size_t)((const char *)p - s->start) >= (size_t)s->blocks * s->size))
+                refuse(function, "invalid pointer", p);
+            at.kind = SLAB;
+            at.slab = s;
+            at.bytes = s->size;
+            return at;
+        case HKM_KIND_NURSERY:
+            at.kind = NURSERY;
+            check_nursery(hkm_nursery_look(p, &at.bytes), function, p);
+            return at;
+        case HKM_KIND_RUN:
+            if (unlikely(p != s->start))
+                bad(function, p);
+            if (unlikely(s->listed))
+                refuse(function, "double free", p);
+            at.kind = RUN;
+            at.slab = s;
+            at.bytes = s->bytes;
+            return at;
+        case HKM_KIND_REST:
+            bad(function, p);
+        case HKM_KIND_NONE:
+            never_or_no_more(s, function, p);
+        default:
+            break; /* a stranger's */
+        }
+    }
+    at.bytes = hkm_big_size(p);
+    if (at.bytes)
+        at.kind = BIG;
+    else if (unlikely(hkm_big_was(p)))
+        refuse(function, "double free", p);
+    else if (unlikely(hkm_big_around(p) != NULL))
+        bad(function, p);
+    return at;
+}
+
+/* ---- malloc ----------------------------------------------------------------------------------------------------- */
+
+static void *out_of_memory(void)
+{
+    errno = ENOMEM;
+    return NULL;
+}
+
+static void *unflag(void *p) { return (void *)((uintptr_t)p & ~HKM_ZERO); }
+
+/* A block of a class; it may carry HKM_ZERO.  size: what was asked for, or 0 when the block must be of that class. */
+static void *take_class(unsigned cls, size_t size)
+{
+    struct hkm_heap *h = hkm_thread_begin();
+    if (unlikely(!h))
+        return NULL;
+    struct hkm_bin *b = h->bin[cls];
+    bool in_nursery = false;
+    void *p = b ? b->slots[b->room] : NULL;
+    if (likely(p != NULL))
+        b->room++;
+    else if (unlikely(!b && !h->next && size <= HKM_NURSERY_MAX && size) && (p = hkm_nursery_alloc(size, cls)) != NULL)
+        in_nursery = true;
+    else
+        p = hkm_thread_refill(h, cls);
+    if (HKM_STATS && p)
+        hkm_count(&h->count.mallocs, 1);
+    hkm_thread_end(h);
+    if (in_nursery)
+        hkm_thread_tick();
+    if (HKM_HARDENED && p && !in_nursery)
+        hkm_slab_mark_live(hkm_registry_slab(unflag(p)), unflag(p));
+    return p;
+}
+
+static void count_large(bool alloc)
+{
+    struct hkm_heap *h = hkm_thread_own();
+    if (h)
+        hkm_count(alloc ? &h->count.large_allocs : &h->count.large_frees, 1);
+    else
+        hkm_add(alloc ? &large_allocs : &large_frees, 1);
+}
+
+/* A block above HKM_MID_MAX that was freed and kept. */
+static void *take_kept(size_t size, bool zero, const void *site)
+{
+    void *p = NULL;
+    if (size <= HKM_RUN_MAX)
+        p = hkm_mid_pop(&hkm_thread_front()->runs, size, site);
+    if (!p)
+        p = hkm_bigcache_take(size, site);
+    if (p && zero)
+        memset(p, 0, size); /* warm pages: sooner cleared than new ones are faulted in */
+    return p;
+}
+
+/* Blocks above HKM_MID_MAX. */
+static void *take_large(size_t size, size_t alignment, bool zero, const void *site)
+{
+    hkm_os_init();
+    void *p = alignment <= hkm_os.page ? take_kept(size, zero, site) : NULL;
+    if (!p && size >= HKM_BIGCACHE_LEAST)
+        hkm_bigcache_make_way(size);
+    if (!p && (size >= hkm_policy_big() || alignment > HKM_SUPERSLAB_SIZE))
+        p = hkm_big_alloc(size, alignment, site);
+    /* Where the kernel gives no more, there may be room among the free slots, whose address space stays mapped. */
+    if (!p && alignment <= HKM_SUPERSLAB_SIZE) {
+        struct hkm_heap *h = hkm_thread_own();
+        do
+            p = hkm_mid_alloc(size, alignment, zero, site);
+        while (!p && ((h && hkm_heap_release_runs(h)) || hkm_bigcache_release()));
+        hkm_thread_tick();
+    }
+    if (p)
+        count_large(true);
+    return p;
+}
+
+static HKM_COLD void greet(void)
+{
+    if (hkm_load(&hkm_option.verbose)) {
+        struct hkm_msg m = { 0 };
+        bool pass = hkm_load(&hkm_option.pass);
+        hkm_msg_str(&m, pass ? "libhakmem " HAK_VERSION_STRING " leaves process "
+                             : "libhakmem " HAK_VERSION_STRING " serves process ");
+        hkm_msg_dec(&m, hkm_os_pid());
+        hkm_msg_str(&m, pass ? " to the C library" : "");
+        hkm_os_warn(&m);
+    }
+}
+
+static void *serve(size_t size, bool zero, const void *site)
+{
+    if (unlikely(hkm_option_init()))
+        greet();
+    if (unlikely(hkm_load(&hkm_option.pass)))
+        return zero ? __libc_calloc(1, size) : __libc_malloc(size);
+    if (likely(size <= HKM_MID_MAX)) {
+        if (unlikely(size <= HKM_TINY_MAX && !hkm_load(&hkm_option.wrap_tiny)) && &__libc_malloc) {
+            void *p = __libc_malloc(size);
+            return p && zero ? memset(p, 0, size) : p;
+        }
+        void *p = take_class(hkm_class_of(size), size + !size);
+        if (unlikely(!p))
+            return out_of_memory();
+        if (zero && !((uintptr_t)p & HKM_ZERO))
+            memset(p, 0, size);
+        return unflag(p);
+    }
+    if (unlikely(size > PTRDIFF_MAX))
+        return out_of_memory();
+    void *p = take_large(size, 16, zero, site);
+    return p ? p : out_of_memory();
+}
+
+/* Tells memcheck of a block with a red zone behind `size`. */
+static void *told(void *p, size_t size, bool zero)
+{
+    if (HKM_VALGRIND && p) {
+        struct place at = locate(p, "malloc");
+        if (at.kind != NOWHERE) /* else it is the C library's */
+            hkm_memcheck_alloc(p, size, at.bytes);
+        if (zero)
+            memset(p, 0, size);
+    }
+    return p;
+}
+
+static void *take(size_t size, bool zero, const void *site)
+{
+    if (!HKM_VALGRIND)
+        return serve(size, zero, site);
+    if (size > PTRDIFF_MAX)
+        return out_of_memory();
+    return told(serve(size + HKM_RED_ZONE, false, site), size, zero);
+}
+
+void *hkm_alloc_slow(size_t size, const void *site) { return take(size, false, site); }
+
+/* What is cached, in as few steps as may be; all else, and whatever has to be asked first, the long way. */
+void *hkm_alloc_mid(size_t size, const void *site, struct hkm_front *front)
+{
+    if (likely(size - HKM_MID_MAX - 1 < HKM_RUN_MAX - HKM_MID_MAX)) {
+        void *p = hkm_mid_pop(&front->runs, size, site);
+        if (likely(p != NULL)) {
+            hkm_count(&((struct hkm_heap *)front)->count.large_allocs, 1);
+            return p;
+        }
+    }
+    return take(size, false, site);
+}
+void *hkm_alloc_hardened(size_t size, const void *site) { return take(size, false, site); }
+
+void *hkm_alloc(size_t size, const void *site)
+{
+    if (HKM_HARDENED || size > HKM_TINY_MAX)
+        return take(size, false, site);
+    return hkm_alloc_fast(size);
+}
+
+void *hkm_alloc_zeroed(size_t count, size_t size, const void *site)
+{
+    size_t bytes;
+    if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
+        return out_of_memory();
+    if (HKM_HARDENED || bytes > HKM_TINY_MAX)
+        return take(bytes, true, site);
+    void *p = hkm_alloc_fast(bytes);
+    return likely(p != NULL) ? memset(p, 0, bytes) : p;
+}
+
+void *hkm_alloc_aligned(size_t alignment, size_t size)
+{
+    if (unlikely(hkm_option_init()))
+        greet();
+    if (alignment <= 16)
+        return hkm_alloc(size, NULL);
+    if (unlikely(size > PTRDIFF_MAX || alignment > PTRDIFF_MAX))
+        return out_of_memory();
+    if (unlikely(hkm_load(&hkm_option.pass) || (size <= HKM_TINY_MAX && !hkm_load(&hkm_option.wrap_tiny))) &&
+        &__libc_memalign)
+        return __libc_memalign(alignment, size);
+    size_t all = size + HKM_RED_ZONE;
+    unsigned cls = hkm_class_aligned(alignment, all);
+    void *p = cls < HKM_CLASSES ? unflag(take_class(cls, 0)) : take_large(all ? all : 1, alignment, false, NULL);
+    return p ? told(p, size, false) : out_of_memory();
+}
+
+/* glibc rounds an alignment that is not a power of two up to one, and refuses what would overflow doing so. */
+void *hkm_alloc_rounded(size_t alignment, size_t size)
+{
+    if (!hkm_is_pow2(alignment)) {
+        if (alignment > SIZE_MAX / 2 + 1) {
+            errno = EINVAL;
+            return NULL;
+        }
+        size_t up = 16;
+        while (up < alignment)
+            up <<= 1;
+        alignment = up;
+    }
+    return hkm_alloc_aligned(alignment, size);
+}
+
+int hkm_alloc_checked(void **result, size_t alignment, size_t size)
+{
+    if (alignment % sizeof(void *) || !hkm_is_pow2(alignment))
+        return EINVAL;
+    int saved = errno;
+    void *p = hkm_alloc_aligned(alignment, size);
+    errno = saved;
+    if (!p)
+        return ENOMEM;
+    *result = p;
+    return 0;
+}
+
+/* ---- free ------------------------------------------------------------------------------------------------------- */
+
+static void give_foreign(void *p)
+{
+    if (likely(!hkm_load(&hkm_option.pass)))
+        hkm_add(&foreign_frees, 1);
+    if (!&__libc_free)
+        hkm_os_bad_pointer("free", "not a block of this allocator", p);
+    __libc_free(p);
+}
+
+/* A block up to HKM_MID_MAX comes back. */
+static void count_free(struct hkm_heap *h)
+{
+    if (HKM_STATS && h)
+        hkm_count(&h->count.frees, 1);
+    else if (HKM_STATS)
+        hkm_add(&frees, 1);
+}
+
+static void give_block(void *p, struct hkm_slab *s)
+{
+    struct hkm_heap *h = hkm_thread_own();
+    count_free(h);
+    if (!h || hkm_load(&s->owner) != (size_t)h) {
+        hkm_thread_free_remote(p, s);
+        return;
+    }
+    /* Ours, but not by the fast path: freed twice, or in a range that is not the first. */
+    struct hkm_bin *b = h->bin[s->cls];
+    if (b->slots[b->room] == p)
+        hkm_os_bad_pointer("free", "double free", p);
+    b->slots[b->room - 1] = p;
+    HKM_AFRESH(b->room); /* the block first, then the count: a fork may come in between */
+    if (!--b->room)
+        hkm_thread_full(b);
+}
+
+static void give_nursery(void *p)
+{
+    struct hkm_heap *h = hkm_thread_own();
+    count_free(h);
+    if (h && h->next) /* the nursery's blocks are the first heap's */
+        hkm_count(&h->count.remote_frees, 1);
+    hkm_memcheck_free(p); /* before anybody else can have the block */
+    check_nursery(hkm_nursery_free(p), "free", p);
+    hkm_thread_tick();
+}
+
+static void give_run(struct hkm_slab *s)
+{
+    struct hkm_heap *h = hkm_thread_keep();
+    count_large(false);
+    if (!(h && (hkm_mid_push(&h->front.runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s)) {
+        hkm_mid_free(s);
+        hkm_thread_tick();
+    }
+}
+
+/* Not inline, so that the usual ways in hkm_free_other save no registers. */
+static __attribute__((noinline)) void give(void *p)
+{
+    size_t slot;
+    const struct hkm_range *r = hkm_registry_find(p, &slot);
+    if (r && hkm_tag_at(r, slot) == &hkm_tag_nursery) {
+        give_nursery(p);
+        return;
+    }
+    struct place at = locate(p, "free");
+    if (at.kind != NOWHERE)
+        hkm_memcheck_free(p);
+    switch (at.kind) {
+    case SLAB:
+        if (HKM_HARDENED && !hkm_slab_mark_dead(at.slab, p))
+            hkm_os_bad_pointer("free", "double free", p);
+        give_block(p, at.slab);
+        break;
+    case NURSERY: /* seen above */
+        break;
+    case RUN:
+        give_run(at.slab);
+        break;
+    case BIG:
+        if (!hkm_bigcache_free_big(p))
+            hkm_os_bad_pointer("free", "double free", p);
+        count_large(false);
+        break;
+    case NOWHERE:
+        give_foreign(p);
+        break;
+    }
+}
+
+void hkm_free_slow(void *p)
+{
+    if (!p)
+        return;
+    /* Left to the C library from the first block on: there is nothing of ours, and no need to look for it. */
+    if (unlikely(hkm_load(&hkm_option.pass)) && !hkm_thread_heaps() && !hkm_load(&large_allocs))
+        __libc_free(p);
+    else
+        give(p);
+}
+
+/* A run, or another thread's block.  Everything that may be wrong or different goes the long way.  Of the slab's record only
+ * what does not change while the slab has blocks is read. */
+void hkm_free_other(void *p, struct hkm_tag *t)
+{
+    struct hkm_slab *s = hkm_slab_of(&hkm_range, p);
+    struct hkm_front *front = hkm_thread_front(); /* perhaps the empty one, which has no room for runs */
+    struct hkm_heap *h = (struct hkm_heap *)front;
+    if (t == &hkm_tag_run) {
+        if (likely(p == s->start) && likely(!s->listed) && likely(hkm_mid_push(&front->runs, s))) {
+            hkm_count(&h->count.large_frees, 1);
+            return;
+        }
+    } else if (t->kind == HKM_KIND_SLAB) {
+        uint64_t product = (uint64_t)(uint16_t)(uintptr_t)p * s->magic; /* its halves: see class.h */
+        if (likely(hkm_tls.heap) && likely(hkm_load(&s->owner) != (size_t)h) && likely((uint32_t)product <= 0xffff) &&
+            likely(product >> 32 < s->blocks)) {
+            if (HKM_STATS)
+                hkm_count(&h->count.frees, 1);
+            hkm_heap_free_remote(h, s, (unsigned)(product >> 32));
+            return;
+        }
+    }
+    give(p);
+}
+
+void hkm_free_hardened(void *p) { hkm_free_slow(p); }
+
+/* ---- realloc ---------------------------------------------------------------------------------------------------- */
+
+/* Content to another place.  What has outgrown its place before will grow on: a mapping of its own does so without copying. */
+static void *move(void *p, size_t old, size_t size, const void *site)
+{
+    void *q = NULL;
+    if (size >= HKM_POLICY_GROWING && size > old && hkm_policy_growing(hkm_big_count()) &&
+        (q = hkm_big_alloc(size, 16, HKM_SITE_RESIZED)) != NULL)
+        count_large(true);
+    else
+        q = hkm_alloc(size, site);
+    if (q) {
+        memcpy(q, p, old < size ? old : size);
+        hkm_free_fast(p);
+    }
+    return q;
+}
+
+/* The block is the one that this thread freed last of its class. */
+static bool just_freed(const struct hkm_slab *s, const void *p)
+{
+    struct hkm_heap *h = hkm_thread_own();
+    const struct hkm_bin *b = h && hkm_load(&s->owner) == (size_t)h ? h->bin[s->cls] : NULL;
+    return b && b->slots[b->room] == p;
+}
+
+void *hkm_alloc_resize(void *p, size_t size, const void *site)
+{
+    if (!p)
+        return hkm_alloc(size, site);
+    if (!size) {
+        hkm_free_fast(p);
+        return NULL;
+    }
+    struct place at = locate(p, "realloc");
+    if (at.kind == SLAB && (HKM_HARDENED ? !hkm_slab_is_live(at.slab, p) : just_freed(at.slab, p)))
+        hkm_os_bad_pointer("realloc", "double free", p);
+    if (at.kind == NOWHERE) {
+        if (!&__libc_realloc)
+            hkm_os_bad_pointer("realloc", "not a block of this allocator", p);
+        return __libc_realloc(p, size);
+    }
+    if (unlikely(size > PTRDIFF_MAX))
+        return out_of_memory();
+    void *q;
+    switch (HKM_VALGRIND ? NOWHERE : at.kind) { /* memcheck is to see every block move */
+    case SLAB:
+        if (size <= at.bytes && (size >= at.bytes / 2 || at.bytes <= 64))
+            return p;
+        break;
+    case NURSERY:
+        if ((size >= at.bytes / 2 || at.bytes <= 64) && hkm_nursery_resize(p, size))
+            return p;
+        break;
+    case RUN:
+        if (size > HKM_MID_MAX && size < hkm_policy_big() && hkm_mid_resize(at.slab, size))
+            return p;
+        break;
+    case BIG:
+        if (size >= HKM_BIGCACHE_LEAST && (q = hkm_big_resize(p, size)) != NULL)
+            return q; /* else the program has split the mapping by mlock or the like, and it must be copied */
+        break;
+    default:
+        break;
+    }
+    return move(p, hkm_memcheck_size(p, at.bytes), size, site);
+}
+
+void *hkm_alloc_array(void *p, size_t count, size_t size, const void *site)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return out_of_memory();
+    return hkm_alloc_resize(p, bytes, site);
+}
+
+size_t hkm_alloc_usable(const void *p)
+{
+    if (!p)
+        return 0;
+    struct place at = locate(p, "malloc_usable_size");
+    if (at.kind != NOWHERE)
+        return hkm_memcheck_size(p, at.bytes);
+    /* Only the C library knows the size of its own. */
+    static hkm_word found;
+    if (!hkm_load(&found) && &dlsym)
+        hkm_store(&found, (size_t)dlsym(RTLD_NEXT, "malloc_usable_size"));
+    size_t (*usable)(const void *) = (size_t(*)(const void *))hkm_load(&found);
+    return usable ? usable(p) : 0;
+}
+
+void *hkm_alloc_passed(const char *function)
+{
+    if (unlikely(hkm_option_init()))
+        greet();
+    return hkm_load(&hkm_option.pass) && &dlsym ? dlsym(RTLD_NEXT, function) : NULL;
+}
+
+/* ---- statistics and purge --------------------------------------------------------------------------------------- */
+
+void hkm_alloc_stats(struct hak_stats *s)
+{
+    memset(s, 0, sizeof *s);
+    s->large_allocs = hkm_load(&large_allocs);
+    s->large_frees = hkm_load(&large_frees);
+    s->foreign_frees = hkm_load(&foreign_frees);
+    s->frees = hkm_load(&frees);
+    hkm_census(s);
+}
+
+size_t hkm_alloc_purge(void)
+{
+    size_t before = hkm_load(&hkm_superslab_stats.purged);
+    hkm_nursery_purge();
+    hkm_thread_purge();
+    return hkm_load(&hkm_superslab_stats.purged) - before; /* slots may also be purged as they become free on the way */
+}

@@ -1,0 +1,209 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * malloc.c: the C library's allocation functions, as glibc 2.36 defines them; those that must call others of them by
+ * their global names stand in indirect.c.
+ *
+ * These names must stay unversioned: inside a version node, LD_PRELOAD would silently not interpose them.
+ */
+#include "alloc.h"
+#include "option.h"
+#include "superslab.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+
+#define SITE __builtin_return_address(0)
+
+HKM_EXPORT void *malloc(size_t size) { return hkm_alloc_fast(size); }
+
+HKM_EXPORT void free(void *p) { hkm_free_fast(p); }
+
+HKM_EXPORT void *calloc(size_t count, size_t size) { return hkm_alloc_zeroed(count, size, SITE); }
+
+HKM_EXPORT void *realloc(void *p, size_t size) { return hkm_alloc_resize(p, size, SITE); }
+
+HKM_EXPORT void cfree(void *p);
+HKM_EXPORT void cfree(void *p) { hkm_free_fast(p); }
+
+HKM_EXPORT void *memalign(size_t alignment, size_t size) { return hkm_alloc_rounded(alignment, size); }
+
+HKM_EXPORT void *aligned_alloc(size_t alignment, size_t size) { return hkm_alloc_rounded(alignment, size); }
+
+HKM_EXPORT int posix_memalign(void **result, size_t alignment, size_t size)
+{
+    return hkm_alloc_checked(result, alignment, size);
+}
+
+HKM_EXPORT void *valloc(size_t size)
+{
+    hkm_os_init();
+    return hkm_alloc_aligned(hkm_os.page, size);
+}
+
+HKM_EXPORT void *pvalloc(size_t size)
+{
+    hkm_os_init();
+    size_t up = hkm_round_up(size, hkm_os.page);
+    if (up < size) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return hkm_alloc_aligned(hkm_os.page, up);
+}
+
+HKM_EXPORT size_t malloc_usable_size(void *p) { return hkm_alloc_usable(p); }
+
+/* ---- information ------------------------------------------------------------------------------------------------ */
+
+/* In a process that is left to the C library, all of these are the C library's (mallinfo is by mallinfo2). */
+#define PASSED(function) __extension__((__typeof__(function) *)hkm_alloc_passed(#function))
+
+/* What the fields mean here: arena is address space mapped for slots, hblks and hblkhd count blocks with mappings of their
+ * own, fsmblks is in Unified Caches, uordblks is in blocks that the program holds, fordblks is all the rest of
+ * arena, keepcost is what malloc_trim could give back. */
+HKM_EXPORT struct mallinfo2 mallinfo2(void)
+{
+    struct hak_stats s;
+    struct mallinfo2 m, (*theirs)(void) = PASSED(mallinfo2);
+    if (theirs)
+        return theirs();
+    hkm_alloc_stats(&s);
+    memset(&m, 0, sizeof m);
+    m.arena = (size_t)(s.mapped_bytes - s.big_bytes);
+    m.ordblks = (size_t)s.slabs;
+    m.hblks = (size_t)s.big_blocks;
+    m.hblkhd = (size_t)s.big_bytes;
+    m.fsmblks = (size_t)s.cached_bytes;
+    m.uordblks = (size_t)(s.live_bytes - s.big_bytes);
+    m.fordblks = m.arena > m.uordblks ? m.arena - m.uordblks : 0;
+    m.keepcost = (size_t)s.dirty_bytes;
+    return m;
+}
+
+static int clip(size_t n) { return n > __INT_MAX__ ? __INT_MAX__ : (int)n; }
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+HKM_EXPORT struct mallinfo mallinfo(void)
+{
+    struct mallinfo2 m = mallinfo2();
+    struct mallinfo old;
+    memset(&old, 0, sizeof old);
+    old.arena = clip(m.arena);
+    old.ordblks = clip(m.ordblks);
+    old.hblks = clip(m.hblks);
+    old.hblkhd = clip(m.hblkhd);
+    old.fsmblks = clip(m.fsmblks);
+    old.uordblks = clip(m.uordblks);
+    old.fordblks = clip(m.fordblks);
+    old.keepcost = clip(m.keepcost);
+    return old;
+}
+#pragma GCC diagnostic pop
+
+/* M_TRIM_THRESHOLD sets how much free memory is kept.  The other parameters describe an allocator that this is not: they
+ * are accepted and change nothing. */
+HKM_EXPORT int mallopt(int param, int value)
+{
+    int (*theirs)(int, int) = PASSED(mallopt);
+    if (theirs)
+        return theirs(param, value);
+    switch (param) {
+    case M_TRIM_THRESHOLD:
+        return hkm_option_set("DIRTY_KB", value < 0 ? 1 << 30 : value >> 10) == 0;
+    case M_MXFAST:
+        return value >= 0 && value <= (int)(80 * sizeof(size_t) / 4);
+    default: /* as glibc does */
+        return 1;
+    }
+}
+
+HKM_EXPORT int malloc_trim(size_t pad)
+{
+    int (*theirs)(size_t) = PASSED(malloc_trim);
+    return theirs ? theirs(pad) : hkm_alloc_purge() != 0;
+}
+
+HKM_EXPORT void malloc_stats(void)
+{
+    struct hak_stats s;
+    void (*theirs)(void) = PASSED(malloc_stats);
+    if (theirs) {
+        theirs();
+        return;
+    }
+    hkm_alloc_stats(&s);
+    (void)hkm_stats_print(2, &s, false);
+}
+
+/* XML to a stream, as the interface wants it: the one place where the library meets stdio, on the caller's order and
+ * without holding anything. */
+static void attribute(FILE *out, const char *kind, uint64_t count, uint64_t size)
+{
+    struct hkm_msg m = { 0 };
+    hkm_msg_str(&m, "<total type=\"");
+    hkm_msg_str(&m, kind);
+    hkm_msg_str(&m, "\" count=\"");
+    hkm_msg_dec(&m, count);
+    hkm_msg_str(&m, "\" size=\"");
+    hkm_msg_dec(&m, size);
+    hkm_msg_str(&m, "\"/>\n");
+    fwrite(m.text, 1, m.len, out);
+}
+
+HKM_EXPORT int malloc_info(int options, FILE *out)
+{
+    struct hak_stats s;
+    int (*theirs)(int, FILE *) = PASSED(malloc_info);
+    if (theirs)
+        return theirs(options, out);
+    if (options != 0)
+        return EINVAL;
+    hkm_alloc_stats(&s);
+    fputs("<malloc version=\"hakmem-1\">\n", out);
+    attribute(out, "live", s.live_blocks, s.live_bytes);
+    attribute(out, "remote", 0, s.remote_bytes);
+    attribute(out, "cached", 0, s.cached_bytes);
+    attribute(out, "runs", 0, s.run_cache_bytes);
+    attribute(out, "bigcache", 0, s.bigcache_bytes);
+    attribute(out, "spare", s.spare_bytes / HKM_SLOT_SIZE, s.spare_bytes);
+    attribute(out, "nursery", 0, s.nursery_bytes);
+    attribute(out, "free", 0, s.free_bytes);
+    attribute(out, "dirty", s.dirty_bytes / HKM_SLOT_SIZE, s.dirty_bytes);
+    attribute(out, "fresh", s.fresh_bytes / HKM_SLOT_SIZE, s.fresh_bytes);
+    attribute(out, "waste", 0, s.waste_bytes);
+    attribute(out, "mmap", s.big_blocks, s.big_bytes);
+    attribute(out, "mapped", s.mappings, s.mapped_bytes);
+    attribute(out, "committed", 0, s.committed_bytes);
+    attribute(out, "metadata", 0, s.metadata_bytes);
+    attribute(out, "heaps", s.heaps, 0);
+    fputs("</malloc>\n", out);
+    return 0;
+}
+
+/* ---- the beginning and the end ---------------------------------------------------------------------------------- */
+
+__attribute__((destructor)) static void finish(void)
+{
+    (void)hkm_option_read(); /* a process that never allocated has not read it yet */
+    long wanted = (long)hkm_load(&hkm_option.stats);
+    int fd = wanted ? hkm_os_stderr_kept() : -1;
+    if (fd >= 0) {
+        struct hak_stats s;
+        hkm_alloc_stats(&s);
+        (void)hkm_stats_print(fd, &s, wanted == 2);
+    }
+}
+
+/* Nothing waits for this.  It makes sure that a file which the first malloc would open is not opened after main has begun,
+ * when the program may have forbidden it to itself; and that standard error is kept before the program can have closed it, or
+ * opened a file under that number. */
+__attribute__((constructor)) static void start(void)
+{
+    hkm_option_settle();
+    if (unlikely(hkm_os_getenv("HAKMEM_STATS") != NULL))
+        hkm_os_stderr_keep();
+}

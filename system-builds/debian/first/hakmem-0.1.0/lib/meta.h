@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * meta.h: memory for HAKMEM's own structures, far from any block.
+ *
+ * What is taken is zeroed and never returned to the kernel.  Thread-safe.
+ */
+#ifndef HKM_META_H
+#define HKM_META_H
+
+#include "base.h"
+#include "atomic.h"
+
+/* alignment: 2^k up to a page.  NULL when memory is out. */
+void *hkm_meta_alloc(size_t size, size_t alignment);
+
+/* Arrays of words, recycled by size: contents undefined.  words >= 1. */
+hkm_word *hkm_meta_words_get(unsigned words);
+void hkm_meta_words_put(hkm_word *w, unsigned words);
+
+size_t hkm_meta_bytes(void); /* mapped so far, here and by hkm_meta_note */
+void hkm_meta_note(size_t bytes); /* counts metadata that another file mapped */
+/* The same for areas of address space: those that the kernel has a mapping for, unless it joins them to a neighbour. */
+size_t hkm_meta_areas(void);
+void hkm_meta_note_area(size_t areas);
+
+#endif

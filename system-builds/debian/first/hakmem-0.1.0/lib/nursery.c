@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * nursery.c: see nursery.h.
+ *
+ * Two bitmaps over the granules of some neighbouring slots: `used`, and `start` of each block.  A block ends where a granule is unused or
+ * starts another block.  Every change keeps a fork's child safe: used bits are set before the start bit, and cleared after
+ * it, so a lock left behind costs at most one block's granules.
+ */
+#include "nursery.h"
+#include "lock.h"
+#include "os.h"
+#include "policy.h"
+#include "superslab.h"
+
+enum { SLOTS = 4, GRANULE = 16, IN_SLOT = HKM_SLOT_SIZE / GRANULE, GRANULES = SLOTS * IN_SLOT,
+       BITS = 8 * sizeof(size_t), WORDS = GRANULES / BITS, WIDE = HKM_POLICY_NURSERY_LARGE / GRANULE };
+
+static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_NURSERY);
+static struct hkm_slab *slot; /* the first one; under lock, like all below; NULL until first used */
+static bool closed;           /* no memory for it, once and for all */
+static unsigned low;          /* no granule below it is free */
+static unsigned wide;         /* no hole of WIDE granules begins below it */
+static unsigned top;          /* no granule from here on was ever used */
+static struct {
+    uint16_t taken; /* blocks so far; UINT16_MAX: there is no room for more */
+    uint16_t live;  /* and now; a block that is resized changes its class */
+} count[HKM_CLASSES];
+static size_t used[WORDS], start[WORDS];
+
+static bool get(const size_t *map, unsigned g) { return map[g / BITS] >> g % BITS & 1; }
+
+static struct hkm_slab *slot_of(unsigned granule) { return hkm_slab_after(slot, granule / IN_SLOT); }
+
+/* The pages of these granules are not known to be zero any more. */
+static void soil(unsigned from, unsigned to)
+{
+    while (from < to) {
+        unsigned end = (from / IN_SLOT + 1) * IN_SLOT, stop = to < end ? to : end;
+        slot_of(from)->zero &= (uint16_t)~hkm_pages_of((size_t)(from % IN_SLOT) * GRANULE,
+                                                       (size_t)((stop - 1) % IN_SLOT + 1) * GRANULE);
+        from = stop;
+    }
+}
+
+HKM_INLINE void set(size_t *map, unsigned from, unsigned to, bool on)
+{
+    if (likely(from / BITS == (to - 1) / BITS)) { /* most blocks are small */
+        size_t mask = (to - from == BITS ? ~(size_t)0 : ((size_t)1 << (to - from)) - 1) << from % BITS;
+        map[from / BITS] = on ? map[from / BITS] | mask : map[from / BITS] & ~mask;
+        return;
+    }
+    for (unsigned g = from; g < to;) {
+        unsigned n = BITS - g % BITS < to - g ? BITS - g % BITS : to - g;
+        size_t mask = (n == BITS ? ~(size_t)0 : ((size_t)1 << n) - 1) << g % BITS;
+        if (on)
+            map[g / BITS] |= mask;
+        else
+            map[g / BITS] &= ~mask;
+        g += n;
+    }
+}
+
+/* First granule from g on that is used, or GRANULES when none below `end` is. */
+static unsigned seek_used(unsigned g, unsigned end)
+{
+    for (end = end < top ? end : top; g < end; g = (g / BITS + 1) * BITS) {
+        size_t w = used[g / BITS] >> g % BITS;
+        if (w)
+            return g + hkm_low_bit(w);
+    }
+    return GRANULES;
+}
+static unsigned seek_unused(unsigned g)
+{
+    for (; g < top; g = (g / BITS + 1) * BITS) {
+        size_t w = ~used[g / BITS] >> g % BITS;
+        if (w)
+            return g + hkm_low_bit(w);
+    }
+    return g < GRANULES ? g : GRANULES;
+}
+
+static unsigned end_of(unsigned g)
+{
+    for (g++; g < GRANULES; g = (g / BITS + 1) * BITS) {
+        size_t stop = (start[g / BITS] | ~used[g / BITS]) >> g % BITS;
+        if (stop)
+            return g + hkm_low_bit(stop);
+    }
+    return GRANULES;
+}
+
+static bool open_slot(void)
+{
+    if (closed)
+        return false;
+    slot = hkm_superslab_run(SLOTS, 1);
+    closed = !slot;
+    for (unsigned i = 0; slot && i < SLOTS; i++)
+        hkm_tag_set(slot->range, hkm_slab_slot(slot) + i, &hkm_tag_nursery);
+    return !closed;
+}
+
+/* g is free from now on, and may have made a narrow hole below it a wide one. */
+static void opened(unsigned g)
+{
+    unsigned begin = g < WIDE ? 0 : g - WIDE + 1;
+    low = g < low ? g : low;
+    wide = begin < wide ? begin : wide;
+}
+
+/* Room for n granules.  A wide block takes the first hole that is large enough, so that the pages of others before it are
+ * used again.  The narrow ones are many: the lowest hole, or else room behind all blocks, and only then a search. */
+static unsigned find(unsigned n)
+{
+    bool narrow = n < WIDE, first = true;
+    unsigned *from = narrow ? &low : &wide, g = seek_unused(*from);
+    while (g < GRANULES) {
+        unsigned stop = seek_used(g, g + n);
+        if (first && (narrow || stop - g >= WIDE)) {
+            *from = g; /* the next search begins here */
+            first = false;
+        }
+        if (stop - g >= n)
+            return g;
+        if (narrow && top + n <= GRANULES)
+            return top;
+        g = seek_unused(stop);
+    }
+    return GRANULES;
+}
+
+void *hkm_nursery_alloc(size_t size, unsigned cls)
+{
+    void *p = NULL;
+    unsigned n = size ? (unsigned)((size + GRANULE - 1) / GRANULE) : 1;
+    hkm_lock(&lock);
+    if (hkm_policy_nursery(hkm_class[cls].size, count[cls].taken, count[cls].live) && (slot || open_slot())) {
+        unsigned g = find(n);
+        if (g < GRANULES) {
+            set(used, g, g + n, true);
+            start[g / BITS] |= (size_t)1 << g % BITS;
+            if (g + n > top)
+                top = g + n;
+            soil(g, g + n);
+            count[cls].taken += count[cls].taken < UINT16_MAX;
+            count[cls].live++;
+            p = slot->start + (size_t)g * GRANULE;
+        } else {
+            count[cls].taken = UINT16_MAX;
+        }
+    }
+    hkm_unlock(&lock);
+    return p;
+}
+
+static unsigned class_of(unsigned g, unsigned end) { return hkm_class_of((size_t)(end - g) * GRANULE); }
+
+static unsigned granule(const void *p) { return (unsigned)((size_t)((const char *)p - slot->start) / GRANULE); }
+
+static enum hkm_nursery_state state(const void *p)
+{
+    unsigned g = granule(p);
+    if (!get(used, g))
+        return HKM_NURSERY_FREE;
+    return (uintptr_t)p % GRANULE || !get(start, g) ? HKM_NURSERY_INTERIOR : HKM_NURSERY_BLOCK;
+}
+
+enum hkm_nursery_state hkm_nursery_look(const void *p, size_t *bytes)
+{
+    hkm_lock(&lock);
+    enum hkm_nursery_state is = state(p);
+    *bytes = is == HKM_NURSERY_BLOCK ? (size_t)(end_of(granule(p)) - granule(p)) * GRANULE : 0;
+    hkm_unlock(&lock);
+    return is;
+}
+
+enum hkm_nursery_state hkm_nursery_free(void *p)
+{
+    hkm_lock(&lock);
+    enum hkm_nursery_state was = state(p);
+    if (was == HKM_NURSERY_BLOCK) {
+        unsigned g = granule(p), end = end_of(g);
+        start[g / BITS] &= ~((size_t)1 << g % BITS);
+        set(used, g, end, false);
+        opened(g);
+        count[class_of(g, end)].live--;
+    }
+    hkm_unlock(&lock);
+    return was;
+}
+
+bool hkm_nursery_resize(void *p, size_t size)
+{
+    unsigned n = (unsigned)((size + GRANULE - 1) / GRANULE);
+    hkm_lock(&lock);
+    unsigned g = granule(p), end = end_of(g);
+    bool ok = size <= HKM_NURSERY_MAX && g + n <= GRANULES && (g + n <= end || seek_used(end, g + n) >= g + n);
+    if (ok) {
+        count[class_of(g, end)].live--;
+        count[class_of(g, g + n)].live++;
+    }
+    if (ok && g + n > end) {
+        set(used, end, g + n, true);
+        soil(end, g + n);
+        if (g + n > top)
+            top = g + n;
+    }
+    if (ok && g + n < end) {
+        set(used, g + n, end, false);
+        opened(g + n);
+    }
+    hkm_unlock(&lock);
+    return ok;
+}
+
+static size_t bits_of(const size_t *map)
+{
+    size_t n = 0;
+    for (unsigned w = 0; w < WORDS; w++)
+        n += hkm_popcount(hkm_peek(map[w]));
+    return n;
+}
+
+size_t hkm_nursery_live(void) { return bits_of(used) * GRANULE; }
+size_t hkm_nursery_blocks(void) { return bits_of(start); }
+
+size_t hkm_nursery_purge(void)
+{
+    hkm_os_init(); /* this may be the very first call */
+    size_t done = 0, page = hkm_os.page;
+    unsigned pages = (unsigned)(HKM_SLOT_SIZE / page), run = 0;
+    hkm_lock(&lock);
+    for (unsigned first = 0; slot && first < GRANULES; first += IN_SLOT) {
+        struct hkm_slab *s = slot_of(first);
+        for (unsigned p = 0; p <= pages; p++) {
+            unsigned from = first + (unsigned)(p * page / GRANULE), to = from + (unsigned)(page / GRANULE);
+            if (p < pages && !(s->zero >> p & 1) && seek_used(from, to) >= to) {
+                run++;
+            } else if (run) {
+                done += hkm_superslab_purge_pages(s, p - run, run);
+                run = 0;
+            }
+        }
+    }
+    hkm_unlock(&lock);
+    return done;
+}

@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * registry.c: ranges and their tables.  See registry.h.
+ *
+ * An area, from low to high:  slab records | tags | bitmaps | a gap | slots.  The records grow downwards from where the tags
+ * begin, all else grows upwards from its own low end.  So the first records and tags are neighbours: one mapping and one
+ * page of the page table do for both in a small process.
+ */
+#include "registry.h"
+#include "memcheck.h"
+#include "meta.h"
+#include "os.h"
+
+enum {
+    DESCRIBE = 2048,          /* slots whose tables are mapped in one step: 128 MiB of blocks */
+    GAP = 1 << 20,            /* between tables and slots, never mapped */
+    GUESS_BITS = sizeof(void *) == 8 ? 30 : 22, /* one page of the second level of the page table maps so much */
+    ALIGN = HKM_SUPERSLAB_SIZE > (2 << 20) ? HKM_SUPERSLAB_SIZE : 2 << 20,
+};
+/* Address space of a range: 256 GiB, where there is plenty; less where the kernel refuses. */
+static const size_t slots_most = sizeof(void *) == 8 ? (size_t)1 << 22 : 1 << 10;
+static const size_t slots_least = 64;
+static const size_t slots_plenty = sizeof(void *) == 8 ? (size_t)1 << 18 : 1 << 9;
+
+struct hkm_range hkm_range;
+
+struct hkm_tag hkm_tag_none = { .kind = HKM_KIND_NONE };
+struct hkm_tag hkm_tag_stranger = { .kind = HKM_KIND_STRANGER };
+struct hkm_tag hkm_tag_run = { .kind = HKM_KIND_RUN };
+struct hkm_tag hkm_tag_nursery = { .kind = HKM_KIND_NURSERY };
+struct hkm_tag hkm_tag_rest = { .kind = HKM_KIND_REST };
+
+/* Bytes of the far part of the bitmaps of so many slots. */
+static size_t map_bytes(size_t slots)
+{
+    size_t words = (slots + HKM_WORD_BITS - 1) / HKM_WORD_BITS;
+    return words <= HKM_NEAR ? 0 : (words - HKM_NEAR) * sizeof(struct hkm_map);
+}
+
+/* A hole of that size.  It is only looked at, not kept: whatever is mapped later says by itself whether it is still free.
+ *
+ * For the first range not even that: our own data are among the highest mappings of a process, which grow downwards, so
+ * there is nothing yet in the wide area below them.  (Not so in a static program at a low address, nor where addresses are
+ * short.)  Should that be wrong, the next try asks the kernel. */
+static char *find_hole(size_t total)
+{
+    static bool guessed; /* pool lock */
+    uintptr_t here = (uintptr_t)&hkm_range;
+    if (!guessed && here / 4 > total) {
+        guessed = true;
+        return (char *)((here - total) & ~(((uintptr_t)1 << GUESS_BITS) - 1));
+    }
+    char *hole = hkm_os_map_none(total);
+    if (hole)
+        hkm_os_unmap(hole, total);
+    return hole;
+}
+
+/* Lays a range of that many slots out. */
+static bool lay_out(struct hkm_range *r, size_t slots)
+{
+    size_t page = hkm_os.page;
+    size_t slab_bytes = hkm_round_up(slots << HKM_SLAB_SHIFT, page);
+    size_t tag_bytes = hkm_round_up(slots * sizeof *r->tags, page);
+    size_t tables = slab_bytes + tag_bytes + hkm_round_up(map_bytes(slots), page);
+    size_t total;
+    if (slots > SIZE_MAX >> HKM_SLOT_SHIFT)
+        return false;
+    if (__builtin_add_overflow(tables + GAP + ALIGN, slots << HKM_SLOT_SHIFT, &total))
+        return false;
+    char *hole = find_hole(total);
+    if (!hole)
+        return false;
+    r->slabs = hole + slab_bytes;
+    r->tags = (struct hkm_tag **)(void *)r->slabs;
+    r->far = (struct hkm_map *)(void *)(hole + slab_bytes + tag_bytes);
+    hkm_store((hkm_word *)&r->base, hkm_round_up((uintptr_t)hole + tables + GAP, ALIGN));
+    if (r == &hkm_range && !r->limit)
+        hkm_memcheck_hide(r, sizeof *r);
+    r->limit = slots;
+    r->plain = 0;
+    r->tags_mapped = r->slabs_mapped = r->maps_mapped = 0;
+    return true;
+}
+
+struct hkm_range *hkm_registry_room(size_t slots)
+{
+    static struct hkm_range *spare; /* pool lock: left from a call that found no hole */
+    struct hkm_range *last = &hkm_range;
+    while (last->next)
+        last = last->next;
+    if (spare == last) /* a fork came in between */
+        spare = NULL;
+    if (last->limit - hkm_load(&last->used) >= slots)
+        return last;
+    struct hkm_range *r = last;
+    if (last->limit) { /* the first range is static, so that the fast path knows its address */
+        if (!spare)
+            spare = hkm_meta_alloc(sizeof *r, 64);
+        r = spare;
+        if (!r)
+            return NULL;
+    }
+    size_t want = slots_most;
+    /* The first range needs no probe if it can lie below our own data (find_hole), so where addresses are short it is made
+     * smaller.  Kernels do not mind probing, but emulators of user mode write down every page of it, for seconds. */
+    size_t below = ((uintptr_t)&hkm_range / 5) >> HKM_SLOT_SHIFT;
+    if (r == &hkm_range && below >= slots_plenty)
+        while (want > below)
+            want /= 2;
+    while (want < slots)
+        want *= 2;
+    while (!lay_out(r, want)) {
+        want /= 2;
+        if (want < slots || want < slots_least)
+            return NULL;
+    }
+    if (r != last) {
+        hkm_store_rel((hkm_word *)(void *)&last->next, (size_t)r); /* pairs with hkm_registry_find */
+        spare = NULL;
+    }
+    return r;
+}
+
+/* Bytes that a table is to have mapped, of which it needs `need`: more by whole steps, at most `most`. */
+static size_t wish(size_t mapped, size_t need, size_t step, size_t most)
+{
+    if (need <= mapped)
+        return mapped;
+    size_t want = hkm_round_up(need, hkm_round_up(step, hkm_os.page));
+    return want < most ? want : most;
+}
+
+/* Extends a table that begins at `start` to `want` bytes, or at least to `need`; `down`: it grows downwards from there. */
+static enum hkm_mapped extend(char *start, size_t *mapped, size_t need, size_t want, bool down)
+{
+    need = hkm_round_up(need, hkm_os.page);
+    if (need <= *mapped)
+        return HKM_MAPPED;
+    enum hkm_mapped result = hkm_os_map_at(down ? start - want : start + *mapped, want - *mapped);
+    if (result != HKM_MAPPED && want != need) {
+        want = need;
+        result = hkm_os_map_at(down ? start - want : start + *mapped, want - *mapped);
+    }
+    if (result == HKM_MAPPED) {
+        hkm_meta_note(want - *mapped);
+        hkm_meta_note_area(!*mapped);
+        hkm_memcheck_hide(down ? start - want : start + *mapped, want - *mapped);
+        *mapped = want;
+    }
+    return result;
+}
+
+enum hkm_mapped hkm_registry_describe(struct hkm_range *r, size_t slots)
+{
+    size_t page = hkm_os.page, most = r->limit;
+    size_t tag_need = slots * sizeof *r->tags, slab_need = slots << HKM_SLAB_SHIFT, map_need = map_bytes(slots);
+    size_t tag_want = wish(r->tags_mapped, tag_need, DESCRIBE * sizeof *r->tags,
+                           hkm_round_up(most * sizeof *r->tags, page));
+    size_t slab_want = wish(r->slabs_mapped, slab_need, (size_t)DESCRIBE << HKM_SLAB_SHIFT,
+                            hkm_round_up(most << HKM_SLAB_SHIFT, page));
+    size_t map_want = wish(r->maps_mapped, map_need, page, hkm_round_up(map_bytes(most), page));
+    if (!r->tags_mapped && !r->slabs_mapped && /* both at once */
+        hkm_os_map_at(r->slabs - slab_want, slab_want + tag_want) == HKM_MAPPED) {
+        hkm_meta_note(slab_want + tag_want);
+        hkm_meta_note_area(1);
+        hkm_memcheck_hide(r->slabs - slab_want, slab_want + tag_want);
+        r->slabs_mapped = slab_want;
+        r->tags_mapped = tag_want;
+    }
+    enum hkm_mapped result = extend((char *)r->far, &r->maps_mapped, map_need, map_want, false);
+    if (result == HKM_MAPPED)
+        result = extend((char *)r->tags, &r->tags_mapped, tag_need, tag_want, false);
+    if (result == HKM_MAPPED)
+        result = extend(r->slabs, &r->slabs_mapped, slab_need, slab_want, true);
+    return result;
+}
+
+void hkm_registry_extend(struct hkm_range *r, size_t count, struct hkm_tag *t)
+{
+    size_t used = hkm_load(&r->used);
+    for (size_t i = used; i < used + count; i++)
+        hkm_tag_set(r, i, t);
+    hkm_store_rel(&r->used, used + count); /* pairs with hkm_registry_find */
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * slab.c: bitmaps of one slab.  See slab.h.
+ *
+ * The word array of a slab: `words` words of free bits (owner's lock), as many of remote bits (atomic), and in the
+ * hardened mode as many of live bits (atomic).
+ */
+#include "slab.h"
+#include "meta.h"
+#include "os.h"
+#include "superslab.h"
+
+#include <string.h>
+
+enum { BITS = 8 * sizeof(size_t), ARRAYS = HKM_HARDENED ? 3 : 2 };
+
+hkm_word hkm_slab_clock;
+
+static hkm_word *remote_bits(const struct hkm_slab *s) { return s->free + s->words; }
+static hkm_word *live_bits(const struct hkm_slab *s) { return s->free + 2 * s->words; }
+
+static void *block_at(const struct hkm_slab *s, unsigned index) { return s->start + (size_t)index * s->size; }
+static unsigned index_of(const struct hkm_slab *s, const void *block)
+{
+    return hkm_class_index(s->magic, (size_t)((const char *)block - s->start));
+}
+
+static void double_free(const struct hkm_slab *s, unsigned word, size_t bits) HKM_COLD __attribute__((noreturn));
+static void double_free(const struct hkm_slab *s, unsigned word, size_t bits)
+{
+    hkm_os_bad_pointer("free", "double free", block_at(s, word * BITS + hkm_low_bit(bits)));
+}
+
+bool hkm_slab_open(struct hkm_slab *s, unsigned cls)
+{
+    const struct hkm_class *k = &hkm_class[cls];
+    hkm_word *bits = hkm_meta_words_get((unsigned)ARRAYS * k->words);
+    if (!bits)
+        return false;
+    memset(bits, 0, (size_t)ARRAYS * k->words * sizeof *bits);
+    memset(bits, 0xff, k->blocks / BITS * sizeof *bits);
+    if (k->blocks % BITS)
+        bits[k->blocks / BITS] = ((size_t)1 << k->blocks % BITS) - 1;
+    s->free = bits;
+    s->run = 0;
+    s->size = k->size;
+    s->magic = k->magic;
+    s->blocks = k->blocks;
+    s->words = k->words;
+    s->cls = (uint8_t)cls;
+    s->nfree = k->blocks;
+    s->hint = 0;
+    s->listed = 0;
+    s->idle = 0;
+    s->given = (uint32_t)hkm_load(&hkm_slab_clock);
+    s->next = s->prev = NULL;
+    return true;
+}
+
+void hkm_slab_close(struct hkm_slab *s)
+{
+    hkm_assert(s->nfree == s->blocks);
+    hkm_word *bits = s->free;
+    s->size = 0;
+    /* Before the array can be anybody else's: a fork may come in between, and its child believes what it finds here. */
+    hkm_store_rel((hkm_word *)(void *)&s->free, 0);
+    hkm_meta_words_put(bits, (unsigned)ARRAYS * s->words);
+}
+
+/* Pages that a block lies on. */
+static uint16_t pages_of_block(const struct hkm_slab *s, unsigned index)
+{
+    size_t from = (size_t)index * s->size;
+    return hkm_pages_of(from, from + s->size);
+}
+
+/* Marks those of the blocks that lie on zero pages only. */
+static void flag_zero(const struct hkm_slab *s, void **out, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        uint16_t pages = pages_of_block(s, index_of(s, out[i]));
+        if ((s->zero & pages) == pages)
+            out[i] = (void *)((uintptr_t)out[i] | HKM_ZERO);
+    }
+}
+
+/* Blocks on the pages that bytes [from, to) lie on are handed out. */
+static void use_pages(struct hkm_slab *s, size_t from, size_t to)
+{
+    uint16_t others = (uint16_t)~hkm_pages_of(from, to);
+    s->idle &= others;
+    if (s->size < hkm_os.page) /* of larger blocks, those that come back without HKM_ZERO have been written */
+        s->zero &= others;
+}
+
+unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want)
+{
+    unsigned got = 0, w = s->hint;
+    uint32_t size = s->size;
+    bool paged = size >= hkm_os.page;
+    if (want > s->nfree)
+        want = s->nfree;
+    while (got < want) {
+        hkm_check(w < s->words); /* nfree says that there are more */
+        size_t bits = s->free[w];
+        if (!bits) {
+            w++;
+            continue;
+        }
+        size_t base = (size_t)w * BITS * size;
+        if (bits == ~(size_t)0 && want - got >= BITS && !paged) { /* all of them: no need to look at each bit */
+            char *p = s->start + base;
+            for (unsigned i = 0; i < BITS; i++)
+                out[got + i] = p + (size_t)i * size;
+            got += BITS;
+            s->free[w] = 0;
+            use_pages(s, base, base + (size_t)BITS * size);
+            continue;
+        }
+        unsigned first = hkm_low_bit(bits), last, before = got;
+        do {
+            last = hkm_low_bit(bits);
+            bits &= bits - 1;
+            out[got++] = s->start + base + (size_t)last * size;
+        } while (bits && got < want);
+        s->free[w] = bits;
+        if (paged)
+            flag_zero(s, out + before, got - before);
+        use_pages(s, base + (size_t)first * size, base + ((size_t)last + 1) * size);
+    }
+    s->hint = (uint16_t)w;
+    s->nfree = (uint16_t)(s->nfree - got);
+    return got;
+}
+
+unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n)
+{
+    uintptr_t start = (uintptr_t)s->start;
+    uint32_t magic = s->magic;
+    bool paged = s->size >= hkm_os.page;
+    unsigned i = 0, word = ~0u, low = s->hint;
+    size_t acc = 0; /* bits gathered for `word`: one store a word */
+    for (; i < n; i++) {
+        uintptr_t a = (uintptr_t)blocks[i];
+        size_t offset = (a & ~HKM_ZERO) - start;
+        if (offset >= HKM_SLOT_SIZE)
+            break;
+        unsigned x = hkm_class_index(magic, offset), w = x / BITS;
+        size_t bit = (size_t)1 << x % BITS;
+        if (unlikely(x >= s->blocks))
+            hkm_os_bad_pointer("free", "invalid pointer", (void *)(a & ~HKM_ZERO));
+        if (w != word) {
+            if (acc) {
+                if (unlikely(s->free[word] & acc))
+                    double_free(s, word, s->free[word] & acc);
+                s->free[word] |= acc;
+            }
+            if (w < low)
+                low = w;
+            word = w;
+            acc = 0;
+        }
+        if (unlikely(acc & bit))
+            double_free(s, word, bit);
+        acc |= bit;
+        if (paged && !(a & HKM_ZERO))
+            s->zero &= (uint16_t)~pages_of_block(s, x);
+    }
+    if (acc) {
+        if (unlikely(s->free[word] & acc))
+            double_free(s, word, s->free[word] & acc);
+        s->free[word] |= acc;
+    }
+    s->hint = (uint16_t)low;
+    s->nfree = (uint16_t)(s->nfree + i);
+    s->given = (uint32_t)hkm_load(&hkm_slab_clock);
+    return i;
+}
+
+void hkm_slab_remote_word(struct hkm_slab *s, unsigned word, size_t bits)
+{
+    /* The slab may have lost all its blocks, these too, since the program freed one the second time. */
+    if (unlikely(!s->free || word * BITS + hkm_high_bit(bits) >= s->blocks))
+        hkm_os_bad_pointer("free", "double free", s->start + ((size_t)word * BITS + hkm_low_bit(bits)) * s->size);
+    /* A full barrier: what the program did to the blocks comes before their being free. */
+    size_t before = hkm_fetch_or(&remote_bits(s)[word], bits);
+    if (unlikely(before & bits))
+        double_free(s, word, before & bits);
+}
+
+void hkm_slab_remote(struct hkm_slab *s, void *block)
+{
+    /* As above. */
+    if (unlikely(!s->free || !hkm_class_starts(s->magic, (uintptr_t)block)))
+        hkm_os_bad_pointer("free", "double free", block);
+    unsigned x = index_of(s, block);
+    if (unlikely(x >= s->blocks))
+        hkm_os_bad_pointer("free", "invalid pointer", block);
+    hkm_slab_remote_word(s, x / BITS, (size_t)1 << x % BITS);
+}
+
+unsigned hkm_slab_collect(struct hkm_slab *s)
+{
+    unsigned got = 0;
+    hkm_word *remote = remote_bits(s);
+    for (unsigned w = 0; w < s->words; w++) {
+        if (!hkm_load(&remote[w]))
+            continue;
+        size_t bits = hkm_swap(&remote[w], 0);
+        if (unlikely(s->free[w] & bits))
+            double_free(s, w, s->free[w] & bits);
+        s->free[w] |= bits;
+        got += hkm_popcount(bits);
+        if (w < s->hint)
+            s->hint = (uint16_t)w;
+        if (s->size >= hkm_os.page)
+            for (; bits; bits &= bits - 1)
+                s->zero &= (uint16_t)~pages_of_block(s, w * BITS + hkm_low_bit(bits));
+    }
+    if (!got)
+        return 0;
+    s->nfree = (uint16_t)(s->nfree + got);
+    s->given = (uint32_t)hkm_load(&hkm_slab_clock);
+    return got;
+}
+
+void hkm_slab_recount(struct hkm_slab *s)
+{
+    unsigned n = 0;
+    for (unsigned w = 0; w < s->words; w++)
+        n += hkm_popcount(s->free[w]);
+    s->nfree = (uint16_t)n;
+    s->hint = 0;
+}
+
+/* Blocks first..last are all free. */
+static bool all_free(const struct hkm_slab *s, unsigned first, unsigned last)
+{
+    for (unsigned w = first / BITS; w <= last / BITS; w++) {
+        size_t want = ~(size_t)0;
+        if (w == first / BITS)
+            want &= ~(size_t)0 << first % BITS;
+        if (w == last / BITS)
+            want &= ~(size_t)0 >> (BITS - 1 - last % BITS);
+        if (~s->free[w] & want)
+            return false;
+    }
+    return true;
+}
+
+/* Those of the pages, a bit each, that no block that somebody holds reaches into. */
+static uint16_t free_among(const struct hkm_slab *s, uint16_t pages)
+{
+    size_t page = hkm_os.page;
+    uint16_t found = 0;
+    for (; pages; pages &= (uint16_t)(pages - 1)) {
+        size_t at = (size_t)hkm_low_bit(pages) << hkm_os.page_bits;
+        unsigned first = index_of(s, s->start + at), last = index_of(s, s->start + at + page - 1), end = s->blocks - 1u;
+        if (first > end || all_free(s, first, last < end ? last : end))
+            found |= pages & (uint16_t)-pages;
+    }
+    return found;
+}
+
+size_t hkm_slab_committed(const struct hkm_slab *s)
+{
+    uint16_t zero = s->backing == HKM_PLAIN ? s->zero & (uint16_t)~s->backed : 0;
+    uint16_t clean = s->size < hkm_os.page ? zero : free_among(s, zero);
+    return (size_t)hkm_popcount(hkm_pages_all() & (uint16_t)~clean) << hkm_os.page_bits;
+}
+
+uint16_t hkm_slab_free_pages(const struct hkm_slab *s)
+{
+    /* A page that is known to be zero holds no memory worth asking for, unless it was faulted in for it; a huge one stays. */
+    return s->nfree && s->backing == HKM_PLAIN ? free_among(s, hkm_pages_all() & (uint16_t)(~s->zero | s->backed)) : 0;
+}
+
+uint16_t hkm_slab_look(struct hkm_slab *s, size_t age, uint16_t *young)
+{
+    uint16_t found = hkm_superslab_refused(s) ? 0 : hkm_slab_free_pages(s), ripe = found;
+    if ((uint32_t)hkm_load(&hkm_slab_clock) - s->given < age)
+        ripe &= s->idle;
+    *young = found & (uint16_t)~ripe;
+    s->idle = *young;
+    return ripe;
+}
+
+size_t hkm_slab_purge(struct hkm_slab *s)
+{
+    size_t done = 0;
+    for (uint16_t left = hkm_slab_free_pages(s); left;) {
+        unsigned first = hkm_low_bit(left), n = hkm_low_bit(~((size_t)left >> first));
+        done += hkm_superslab_purge_pages(s, first, n);
+        left &= (uint16_t)~hkm_pages(first, n);
+    }
+    return done;
+}
+
+void hkm_slab_mark_live(struct hkm_slab *s, void *block)
+{
+    unsigned x = index_of(s, block);
+    hkm_fetch_or(&live_bits(s)[x / BITS], (size_t)1 << x % BITS);
+}
+
+bool hkm_slab_is_live(const struct hkm_slab *s, const void *block)
+{
+    unsigned x = index_of(s, block);
+    return hkm_load(&live_bits(s)[x / BITS]) >> x % BITS & 1;
+}
+
+bool hkm_slab_mark_dead(struct hkm_slab *s, void *block)
+{
+    unsigned x = index_of(s, block);
+    size_t bit = (size_t)1 << x % BITS;
+    return hkm_fetch_clear(&live_bits(s)[x / BITS], bit) & bit;
+}
+
+bool hkm_slab_valid(const struct hkm_slab *s)
+{
+    unsigned n = 0;
+    for (unsigned w = 0; w < s->words; w++) {
+        if (s->free[w] && w < s->hint)
+            return false;
+        n += hkm_popcount(s->free[w]);
+    }
+    return n == s->nfree && n <= s->blocks;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * superslab.h: slots from and to the kernel: mapping by SuperSlabs, free slots, runs of slots, purge.
+ *
+ * A free slot has a bit in exactly one of two bitmaps of its range: `dirty` when memory may stand behind it, `fresh` when
+ * it holds none and reads as zero.  Taking a slot is clearing its bit: whoever clears it holds the slot alone.
+ */
+#ifndef HKM_SUPERSLAB_H
+#define HKM_SUPERSLAB_H
+
+#include "registry.h"
+
+/* The pages behind a slot.  A huge one is given back whole, when all of its slots are free; one of the system's pool never:
+ * before Linux 6.9 a page that was given back could be lost to another process, and our next touch would kill us. */
+enum hkm_backing { HKM_PLAIN, HKM_THP, HKM_HUGETLB };
+
+/* Takes up to n free single slots, lowest addresses first; dirty ones, or fresh ones.  Lock-free. */
+unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty);
+/* Gives back `count` neighbouring slots that the caller holds; each slab's zero says which pages are known zero. */
+void hkm_superslab_give(struct hkm_slab *first, size_t count);
+/* Takes `count` neighbouring slots, the first aligned to `align` slots (2^k); maps more if need be.  NULL: no memory. */
+struct hkm_slab *hkm_superslab_run(size_t count, size_t align);
+/* Takes the `more` slots that follow a run of `count`, if they are free. */
+bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more);
+/* Maps more slots: at least `need` in a row. */
+bool hkm_superslab_grow(size_t need);
+/* Gives memory of dirty free slots back to the kernel until at most `keep` bytes are dirty; highest addresses first.  What
+ * the kernel refused to take (locked memory) stays, and is not offered again until hkm_superslab_retry. */
+size_t hkm_superslab_purge(size_t keep);
+/* Much memory from elsewhere is about to be used: what is dirty beyond the limit goes at once. */
+void hkm_superslab_expect(void);
+void hkm_superslab_retry(void); /* the kernel may have another mind by now */
+/* Faults in the first `bytes` of a fresh slot that the caller holds. */
+void hkm_superslab_prefault(struct hkm_slab *s, size_t bytes);
+/* A mapping of its own, for a block: what its size and its address are to be multiples of, so that it can have huge pages; 0:
+ * it is not to.  And asks for them. */
+size_t hkm_superslab_huge_unit(size_t bytes);
+void hkm_superslab_huge(void *addr, size_t bytes);
+
+/* Purges pages of slots that the caller holds, from a page of the first one on, and marks them zero; none of
+ * huge pages.  Returns bytes. */
+size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first_page, size_t pages);
+bool hkm_superslab_refused(const struct hkm_slab *s); /* the kernel would not purge it, and has not been asked again */
+/* Told now and then: how many bytes of the slots that are taken are free blocks.  Looks whether more slots are dirty than
+ * should be, and gives half of those back that nobody needed for hkm_policy_purge_ms. */
+void hkm_superslab_keep(size_t idle);
+bool hkm_superslab_purging(void);    /* there is something left to do of what was found to be too much: */
+void hkm_superslab_purge_piece(void); /* does a part of it */
+
+/* Bytes of slots that are taken, and of those that are free and dirty. */
+size_t hkm_superslab_taken(void);
+size_t hkm_superslab_dirty(void);
+/* The pages of a slot that may have memory behind them; of a huge page all or none. */
+uint16_t hkm_superslab_backed(struct hkm_range *r, size_t slot);
+
+/* Bit mask of all pages of a slot, of `pages` pages from `first`, and of those that bytes [from, to) lie on. */
+uint16_t hkm_pages_all(void);
+uint16_t hkm_pages(unsigned first, unsigned pages);
+uint16_t hkm_pages_of(size_t from, size_t to);
+
+struct hkm_superslab_stats {
+    hkm_word mapped; /* slots */
+    hkm_word taken;  /* slots */
+    hkm_word dirty;  /* slots */
+    hkm_word purged; /* bytes so far */
+    hkm_word purges; /* calls so far */
+    hkm_word reused; /* pages so far that had memory behind them when their free slot, or a kept block, was taken */
+    hkm_word refused; /* slots that the kernel would not purge, free or not */
+    hkm_word held;    /* slots: dirty ones in huge pages that others of their slots keep, as the last purge found them */
+    hkm_word huge;    /* slots in huge pages, taken or free */
+    hkm_word huge_fallbacks; /* so far: huge pages were wanted, and there were none (hugetlb, then thp: two) */
+    hkm_word prefaulted;     /* bytes so far */
+    hkm_word prefault_fallbacks; /* so far: the kernel could not, or had no memory for it */
+};
+extern struct hkm_superslab_stats hkm_superslab_stats HKM_HIDDEN;
+
+#endif

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * thread.c: see thread.h.
+ *
+ * A heap is LIVE (a thread owns its cache side), PARKED (nobody does; its cache is empty), ORPHANED (a fork left its
+ * thread behind), BURIED (somebody is making a parked heap of it), or LATE (the one heap that serves threads past the
+ * library's destructor).  Its state changes under the threads lock; that of a parked one under its own lock, too.
+ *
+ * The child of a fork, when it first comes here (in the fork handler, or, after _Fork or clone, with the first refill or
+ * birth), makes orphans of the heaps whose threads it does not have, and mends the lists if their lock was left held.
+ */
+#include "thread.h"
+#include "bigcache.h"
+#include "meta.h"
+#include "os.h"
+#include "purge.h"
+#include "shared_pool.h"
+#include "superslab.h"
+
+#include <pthread.h>
+
+enum { LIVE, PARKED, ORPHANED, BURIED, LATE };
+enum { LOOKS = 8, HOMES = 64 };
+
+__thread struct hkm_tls hkm_tls __attribute__((tls_model("initial-exec"), visibility("hidden")));
+
+static struct hkm_lock threads_lock = HKM_LOCK_INIT(HKM_RANK_THREADS);
+static struct hkm_lock late_lock = HKM_LOCK_INIT(HKM_RANK_LATE);
+/* Under threads_lock, linked by `link`: the parked heaps, the last one parked on top; and the live ones, hashed by their
+ * thread. */
+static struct hkm_heap *parked, *homes[HOMES];
+static hkm_word nparked;
+static hkm_word norphaned;
+static hkm_word settled;      /* threads_lock: the generation in which all heaps' states are true */
+static struct hkm_heap *late; /* late_lock */
+static pthread_key_t key;
+static hkm_word key_made;  /* 0: no, 1: somebody is at it, 2: yes */
+static hkm_word watching;  /* the fork handler is registered */
+
+size_t hkm_thread_heaps(void) { return hkm_heap_count(); }
+size_t hkm_thread_parked(void) { return hkm_load(&nparked); }
+
+void hkm_thread_each(void (*each)(struct hkm_heap *h, void *arg), void *arg)
+{
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        each(h, arg);
+}
+
+static void set_heap(struct hkm_heap *h) { hkm_tls.heap = (intptr_t)((uintptr_t)h - (uintptr_t)&hkm_heap_empty); }
+
+/* ---- lists ------------------------------------------------------------------------------------------------------ */
+
+static struct hkm_heap **home(uintptr_t thread)
+{
+    return &homes[(uint32_t)(thread >> 6) * 0x9e3779b1u >> 26];
+}
+_Static_assert(HOMES == 1 << (32 - 26), "home is a number below HOMES");
+
+static void push(struct hkm_heap **list, struct hkm_heap *h)
+{
+    h->link = *list;
+    *list = h;
+}
+
+static void set_state(struct hkm_heap *h, size_t state)
+{
+    hkm_store(&h->generation, hkm_generation());
+    hkm_store(&h->state, state);
+}
+
+static void park_locked(struct hkm_heap *h)
+{
+    set_state(h, PARKED);
+    push(&parked, h);
+    hkm_add(&nparked, 1);
+}
+
+static void list_live(void)
+{
+    for (unsigned i = 0; i < HOMES; i++)
+        homes[i] = NULL;
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        if (hkm_load(&h->state) == LIVE)
+            push(home(hkm_load(&h->thread)), h);
+}
+
+static void list_parked(void)
+{
+    size_t n = 0;
+    parked = NULL;
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        if (hkm_load(&h->state) == PARKED) {
+            push(&parked, h);
+            n++;
+        }
+    hkm_store(&nparked, n);
+}
+
+static void lock_threads(void)
+{
+    if (unlikely(hkm_lock(&threads_lock))) { /* a fork caught somebody at the lists */
+        list_live();
+        list_parked();
+    }
+}
+
+/* ---- fork ------------------------------------------------------------------------------------------------------- */
+
+/* In the child of a fork, once; `mine` is the heap of the thread that forked, or NULL.  Touches as little as it can: the
+ * child may be about to exec.  The tags must be taken from the dead threads at once, though: a new thread may get the
+ * address of a dead one. */
+static void settle(struct hkm_heap *mine, size_t generation)
+{
+    lock_threads();
+    if (hkm_load(&settled) != generation) {
+        size_t orphans = 0;
+        if (mine)
+            hkm_store(&mine->generation, generation);
+        for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next) {
+            size_t state = hkm_load(&h->state);
+            if ((state == LIVE || state == BURIED) && hkm_load(&h->generation) != generation) {
+                hkm_heap_assign(h, 0);
+                hkm_store(&h->state, state = ORPHANED);
+            }
+            orphans += state == ORPHANED;
+        }
+        hkm_store(&norphaned, orphans);
+        hkm_heap_recount();
+        hkm_bigcache_recount();
+        list_live();
+        hkm_store(&settled, generation);
+    }
+    hkm_unlock(&threads_lock);
+}
+
+static void after_fork(void) { settle(hkm_thread_own(), hkm_generation()); }
+
+/* After _Fork and clone, which run no handlers.  A thread that the child has started since leaves it to the one that has
+ * forked, which alone knows which heap is its own: one from before the fork, or none. */
+static HKM_COLD void after_quiet_fork(size_t generation)
+{
+    struct hkm_heap *mine = hkm_thread_own();
+    if (mine ? hkm_load(&mine->generation) != generation : hkm_os_first_thread())
+        settle(mine, generation);
+}
+
+static void notice_fork(void)
+{
+    size_t generation = hkm_generation();
+    if (unlikely(hkm_load(&settled) != generation))
+        after_quiet_fork(generation);
+}
+
+static void watch_forks(void)
+{
+    if (hkm_load(&watching) || !hkm_cas(&watching, 0, 1))
+        return;
+    (void)hkm_os_at_fork_child(after_fork);
+}
+
+/* ---- birth and death -------------------------------------------------------------------------------------------- */
+
+/* Called when a thread ends, among the destructors of its thread-specific data.  The heap is parked at the first call:
+ * whether another round of destructors comes, and with it another call, is not known, as the thread may have got its heap
+ * in the last but one.  What the other destructors allocate comes from the late heap. */
+static void death(void *arg)
+{
+    (void)arg;
+    struct hkm_heap *h = hkm_thread_own();
+    if (!h)
+        return;
+    hkm_tls.heap = 0;
+    hkm_tls.exits = HKM_LATE;
+    hkm_heap_assign(h, 0);
+    hkm_heap_flush(h);
+    lock_threads();
+    struct hkm_heap **at = home(hkm_os_thread());
+    while (*at && *at != h)
+        at = &(*at)->link;
+    if (*at)
+        *at = h->link;
+    hkm_lock(&h->lock);
+    park_locked(h);
+    hkm_unlock(&h->lock);
+    hkm_unlock(&threads_lock);
+}
+
+/* Wants death() to be called when this thread ends.  No lock is held: these functions may allocate. */
+static void watch_thread(struct hkm_heap *h)
+{
+    while (hkm_load_acq(&key_made) != 2) {
+        if (hkm_cas(&key_made, 0, 1)) {
+            if (pthread_key_create(&key, death) != 0)
+                return hkm_store_rel(&key_made, 0); /* none left: its heap goes to the next thread with its address */
+            hkm_store_rel(&key_made, 2);
+        } else {
+            hkm_os_pause();
+        }
+    }
+    (void)pthread_setspecific(key, h);
+}
+
+/* A heap that is there already: one that bears this thread's address, or else the most recently parked one, whose memory is
+ * the warmest.
+ *
+ * An address is one live thread's at a time.  So a live heap that bears ours is ours from before TLS was set up, which then
+ * lost its place; or its thread has gone without parking it: it got the heap in the last round of destructors, or ended
+ * by a bare system call. */
+static struct hkm_heap *find_heap(uintptr_t thread)
+{
+    lock_threads();
+    struct hkm_heap *h = *home(thread);
+    while (h && hkm_load(&h->thread) != thread)
+        h = h->link;
+    if (h) {
+        /* Or its thread was left behind by a quiet fork, and perhaps in the middle of a change. */
+        if (hkm_load(&h->generation) != hkm_generation())
+            hkm_heap_bury(h);
+        set_state(h, LIVE);
+    } else if ((h = parked) != NULL) {
+        parked = h->link;
+        hkm_add(&nparked, (size_t)-1);
+        hkm_heap_drain(h); /* takes its lock: nobody is in the middle of claiming from it, and nobody will from here on */
+        push(home(thread), h);
+        set_state(h, LIVE);
+        hkm_heap_assign(h, thread);
+    }
+    hkm_unlock(&threads_lock);
+    return h;
+}
+
+static struct hkm_heap *make_heap(uintptr_t thread, size_t state)
+{
+    struct hkm_heap *h = hkm_heap_new();
+    if (!h)
+        return NULL;
+    lock_threads();
+    hkm_heap_assign(h, thread);
+    set_state(h, state);
+    if (state == LIVE)
+        push(home(thread), h);
+    hkm_unlock(&threads_lock);
+    return h;
+}
+
+static HKM_COLD struct hkm_heap *birth(void)
+{
+    uintptr_t self = hkm_os_thread();
+    hkm_os_init();
+    notice_fork();
+    bool first = !hkm_heap_first();
+    struct hkm_heap *h = first ? NULL : find_heap(self);
+    if (!h)
+        h = make_heap(self, LIVE);
+    if (!h)
+        return NULL;
+    set_heap(h);
+    if (h->next || !hkm_os_single_threaded())
+        watch_forks();
+    watch_thread(h);
+    return h;
+}
+
+/* A fork may have caught its user, now gone, in the middle of a change; or before it had told where the heap is. */
+static HKM_COLD void mend_late(void)
+{
+    for (struct hkm_heap *h = hkm_heap_first(); h && !late; h = h->next)
+        if (hkm_load(&h->state) == LATE)
+            late = h;
+    if (late)
+        hkm_heap_bury(late);
+}
+
+static HKM_COLD struct hkm_heap *begin_late(void)
+{
+    notice_fork();
+    if (hkm_lock(&late_lock))
+        mend_late();
+    if (!late)
+        late = make_heap(0, LATE);
+    if (!late)
+        hkm_unlock(&late_lock);
+    return late;
+}
+
+struct hkm_heap *hkm_thread_own(void) { return hkm_tls.heap ? (struct hkm_heap *)hkm_thread_front() : NULL; }
+
+struct hkm_heap *hkm_thread_keep(void)
+{
+    return hkm_tls.heap || hkm_tls.exits == HKM_LATE ? hkm_thread_own() : birth();
+}
+
+struct hkm_heap *hkm_thread_begin(void)
+{
+    if (likely(hkm_tls.heap))
+        return (struct hkm_heap *)hkm_thread_front();
+    return hkm_tls.exits == HKM_LATE ? begin_late() : birth();
+}
+
+void hkm_thread_end(struct hkm_heap *h)
+{
+    if (unlikely(hkm_load(&h->state) == LATE))
+        hkm_unlock(&late_lock);
+}
+
+/* ---- refill ----------------------------------------------------------------------------------------------------- */
+
+/* Turns heaps of threads that a fork left behind into parked ones, one at a time. */
+static bool bury_orphan(void)
+{
+    if (!hkm_load(&norphaned))
+        return false;
+    lock_threads();
+    struct hkm_heap *h = hkm_heap_first();
+    while (h && hkm_load(&h->state) != ORPHANED)
+        h = h->next;
+    if (h) {
+        set_state(h, BURIED);
+        hkm_add(&norphaned, (size_t)-1);
+    }
+    hkm_unlock(&threads_lock);
+    if (!h)
+        return false;
+    hkm_heap_bury(h);
+    lock_threads();
+    park_locked(h);
+    hkm_unlock(&threads_lock);
+    return true;
+}
+
+/* Takes a slab of this class from a parked heap. */
+static bool claim(struct hkm_heap *h, unsigned cls)
+{
+    bool got = false;
+    if (!hkm_load(&nparked) || !hkm_lock_try(&threads_lock))
+        return false;
+    struct hkm_heap *from = NULL, *p = parked;
+    for (unsigned i = 0; p && !from && i < LOOKS; i++, p = p->link) {
+        if (unlikely(hkm_lock_abandoned(&p->lock)))
+            hkm_heap_drain(p); /* mends it */
+        /* A look without its lock, to pass by those that have nothing. */
+        if ((hkm_load(&p->inbox) || hkm_peek(p->tiny[cls].partial)) && hkm_lock_try(&p->lock))
+            from = p;
+    }
+    hkm_unlock(&threads_lock);
+    /* It cannot be adopted meanwhile: that takes its lock, which the claim gives up. */
+    if (from)
+        got = hkm_heap_claim(h, from, cls);
+    return got;
+}
+
+static void *refill(struct hkm_heap *h, unsigned cls)
+{
+    for (unsigned tries = 0; tries < 64; tries++) {
+        void *p = hkm_heap_refill(h, cls);
+        if (p)
+            return p;
+        if (claim(h, cls) || hkm_heap_supply(h, cls) || hkm_heap_release_runs(h) || hkm_bigcache_release() ||
+            bury_orphan())
+            continue;
+        if (!hkm_shared_pool_grow())
+            break;
+    }
+    /* Others may have mapped or given back something while we were told that there is nothing more. */
+    return hkm_heap_supply(h, cls) ? hkm_heap_refill(h, cls) : NULL;
+}
+
+void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
+{
+    notice_fork();
+    void *p = refill(h, cls);
+    hkm_purge_tick(h);
+    return p;
+}
+
+void hkm_thread_full(struct hkm_bin *b)
+{
+    struct hkm_heap *h = b->heap;
+    hkm_heap_full(b);
+    hkm_purge_tick(h);
+}
+
+void hkm_thread_tick(void)
+{
+    struct hkm_heap *h = hkm_thread_own();
+    if (!h)
+        return;
+    hkm_store(&h->events, hkm_load(&h->events) + 1); /* or a heap that never refills would not come to its turn */
+    hkm_purge_tick(h);
+}
+
+void hkm_thread_free_remote(void *block, struct hkm_slab *s)
+{
+    /* A thread that only frees gets a heap too: for the buffer that is in it. */
+    struct hkm_heap *h = hkm_thread_keep();
+    if (likely(h != NULL)) {
+        hkm_heap_free_remote(h, s, hkm_class_index(s->magic, (uint16_t)(uintptr_t)block));
+    } else { /* past the library's destructor, or out of memory: straight to the owner */
+        hkm_slab_remote(s, block);
+        hkm_heap_post(s);
+    }
+}
+
+static void purge_one(struct hkm_heap *h, void *arg) { *(size_t *)arg += hkm_heap_purge(h); }
+
+size_t hkm_thread_purge(void)
+{
+    size_t done = 0;
+    struct hkm_heap *mine = hkm_thread_own();
+    notice_fork();
+    if (mine)
+        hkm_heap_flush(mine);
+    while (bury_orphan())
+        ;
+    hkm_bigcache_release();
+    hkm_superslab_retry(); /* the program asks for it, so it may have unlocked memory */
+    hkm_thread_each(purge_one, &done);
+    return done + hkm_superslab_purge(0);
+}

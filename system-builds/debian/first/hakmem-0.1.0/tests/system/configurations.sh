@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# SPDX-FileCopyrightText: 2026 The libhakmem authors
+#
+# configurations.sh: builds every switch of configure out of the tree, and runs make check in each.  Prints TAP.
+# Run by `make check-system`; by hand: tests/system/configurations.sh [NAME]...
+# shellcheck source=tests/system/common.sh
+. "$(dirname "$0")/common.sh"
+
+# NAME: OPTIONS OF CONFIGURE
+rows=(
+    "default:"
+    "superslab-64K: --with-superslab-size=64K"
+    "superslab-512K: --with-superslab-size=512K"
+    "superslab-2M: --with-superslab-size=2M"
+    "thp: --enable-hugepages=thp"
+    "hugetlb: --enable-hugepages=hugetlb"
+    "no-prefault: --disable-prefault"
+    "stats: --enable-stats"
+    "debug: --enable-debug"
+    "hardened: --enable-hardened"
+    "valgrind: --enable-valgrind"
+    "all: --enable-stats --enable-debug --enable-hardened --with-superslab-size=64K"
+    "clang: CC=clang"
+    "clang-O0: CC=clang CFLAGS=-O0"
+    "O3: CFLAGS=-O3"
+    "static: --disable-shared"
+    "shared: --disable-static"
+)
+# And what configure must refuse, with the words that it must say.
+refused=(
+    "superslab-size 1M: --with-superslab-size=1M: takes 64K, 512K or 2M"
+    "stats=maybe: --enable-stats=maybe: takes yes or no"
+    "hugepages=1G: --enable-hugepages=1G: takes no, thp or hugetlb"
+    "prefault=2: --enable-prefault=2: takes yes or no"
+    "no libatomic_ops: ATOMIC_OPS: libatomic-ops-dev .*libatomic_ops-devel"
+    "no Check: CHECK: install check .*check-devel"
+)
+
+mkdir -p "$folder"
+for row in "${rows[@]}"; do
+    name=${row%%:*}
+    wanted "$name" "$@" || continue
+    rm -rf "${folder:?}/$name"
+    mkdir "$folder/$name"
+    (
+        set -e
+        cd "$folder/$name"
+        read -ra options <<<"${row#*:}"
+        "$source/configure" --quiet "${options[@]}"
+        make -s -j"$(nproc)" all
+        make -s -j"$(nproc)" check
+    ) >"$folder/$name.log" 2>&1 </dev/null
+    status=$?
+    result $status "$name" "$folder/$name.log"
+    [ $status != 0 ] || rm -rf "${folder:?}/$name"
+done
+
+for row in "${refused[@]}"; do
+    IFS=: read -r name option words <<<"$row"
+    wanted "$name" "$@" || continue
+    rm -rf "${folder:?}/refused"
+    mkdir "$folder/refused"
+    (
+        cd "$folder/refused" || exit 1
+        case ${option# } in
+            --*) set -- "${option# }" ;;
+            # pkg-config as it is where that package is missing.
+            ATOMIC_OPS) set -- PKG_CONFIG="$folder/pkg-config" PKG_MISSING=atomic_ops ;;
+            CHECK) set -- PKG_CONFIG="$folder/pkg-config" PKG_MISSING=check ;;
+        esac
+        # shellcheck disable=SC2016  # for the script that is written
+        printf '#!/bin/sh\ncase "$*" in *"$PKG_MISSING >="*) exit 1;; esac\nexec pkg-config "$@"\n' >"$folder/pkg-config"
+        chmod +x "$folder/pkg-config"
+        for word; do case $word in PKG_MISSING=*) export "${word?}" ;; esac; done
+        ! "$source/configure" --quiet "$@"
+    ) >"$folder/refused.log" 2>&1 </dev/null && tr '\n' ' ' <"$folder/refused.log" | grep -Eq -e "${words# }"
+    result $? "configure refuses: $name" "$folder/refused.log"
+done
+
+done_testing

@@ -1,0 +1,246 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# SPDX-FileCopyrightText: 2026 The libhakmem authors
+#
+# limits.sh: what needs settings of the whole machine: every mode of transparent huge pages, strict overcommit, and a memory
+# limit of a control group.  Each setting is changed only when it can be put back, for seconds, and put back however the
+# script ends.  Run by `make check-system`; each test in it is skipped, with the reason, where the machine does not let us.
+# shellcheck disable=SC2317,SC2086,SC2015  # ok calls the functions; CC has options; A && B || show what went wrong
+# shellcheck source=tests/preload/common.sh
+. "$(dirname "$0")/../preload/common.sh"
+need_so
+
+# ---- settings -----------------------------------------------------------------------------------------------------------
+# Changes a setting: what it was is remembered first, and put back at the end, in reverse order.
+changed=()
+set_to() { # FILE VALUE
+    local was
+    was=$(cat "$1") || return 1
+    case $was in *'['*']'*) was=${was#*[} was=${was%%]*} ;; esac # "always [madvise] never"
+    [ -w "$1" ] || return 1
+    changed=("$1=$was" "${changed[@]}")
+    echo "$2" 2>/dev/null >"$1" && [ "$(tr -d '[]' <"$1")" != "" ]
+}
+put_back() {
+    local entry
+    for entry in "${changed[@]}"; do echo "${entry#*=}" >"${entry%%=*}"; done
+    changed=()
+}
+group=
+leave_group() {
+    [ -z "$group" ] || rmdir "$group"
+    group=
+}
+clean_up() {
+    leave_group
+    put_back
+}
+
+# ---- transparent huge pages -----------------------------------------------------------------------------------------------
+thp=/sys/kernel/mm/transparent_hugepage/enabled
+program=$build_dir/tests/stress/huge_pages
+built() { make -C "$build_dir" tests/stress/huge_pages; }
+if [ ! -w $thp ]; then
+    skip "transparent huge pages" "$thp cannot be written"
+elif ok "the program is built" built; then
+    least=
+    for mode in always madvise never; do
+        if set_to $thp $mode && grep -q "\[$mode\]" $thp; then
+            "$program" kib >"$scratch/kib"
+            "$program" >"$scratch/tap" # with and without, in this mode
+            put_back
+            read -r kib huge <"$scratch/kib"
+            good() { cat "$scratch/tap"; ! grep '^not ok' "$scratch/tap" && [ "${huge:-1}" = 0 ]; }
+            ok "mode $mode: the same with and without huge pages: $kib KiB" good
+            like() { [ $((kib * 100)) -lt $((least * 105 + 102400)) ] && [ $((least * 100)) -lt $((kib * 105 + 102400)) ]; }
+            least=${least:-$kib}
+            ok "as in the other modes" like
+        else
+            put_back
+            skip "mode $mode" "the kernel does not take it"
+        fi
+    done
+fi
+
+# ---- the pool of huge pages -----------------------------------------------------------------------------------------------
+pool=/proc/sys/vm/nr_hugepages
+if ! set_to $pool 48; then
+    skip "pages of the pool" "$pool cannot be written"
+elif [ "$(cat $pool)" -lt 8 ]; then
+    put_back
+    skip "pages of the pool" "the kernel finds no huge pages"
+else
+    "$program" >"$scratch/tap"
+    put_back
+    served() { cat "$scratch/tap"; ! grep '^not ok' "$scratch/tap" && grep '^ok.*pages of the pool are used' "$scratch/tap"; }
+    ok "pages of the pool are used, and then others" served
+fi
+
+# ---- strict overcommit ----------------------------------------------------------------------------------------------------
+# The limit is set well above what is committed now, and most of that is reserved for root (admin_reserve_kbytes), so that
+# it is this test alone, run by another user, that gets to the end.
+cat >"$scratch/strict.c" <<'END'
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+/* Takes blocks of one size until there are no more, and gives them back; twice. */
+static char *blocks[1000000];
+static size_t take(size_t size)
+{
+    size_t n = 0;
+    errno = 0;
+    for (; n < 1000000 && (blocks[n] = malloc(size)); n++)
+        blocks[n][0] = (char)n;
+    if (n < 1000000 && errno != ENOMEM)
+        exit(10);
+    for (size_t i = 0; i < n; i++)
+        if (blocks[i][0] != (char)i)
+            exit(11);
+    for (size_t i = 0; i < n; i++)
+        free(blocks[i]);
+    return n * size;
+}
+int main(int argc, char **argv)
+{
+    size_t most = strtoul(argv[1], NULL, 10) * 1024, got = 0;
+    alarm(20);
+    if (argc > 2) { /* a process under strict overcommit is charged for little */
+        for (int i = 0; i < 1000; i++)
+            blocks[i] = malloc(1000);
+        puts("good");
+        return 0;
+    }
+    static const size_t sizes[] = { 1000000, 40 << 20, 100000, 3000 };
+    for (int i = 0; i < 4; i++) {
+        size_t now = take(sizes[i]);
+        printf("%zu bytes a block: %zu MiB\n", sizes[i], now >> 20);
+        /* Half of the limit, or all that the array of pointers has places for. */
+        if (now < most / 2 && now < sizes[i] * 1000000)
+            return 12;
+        got += now;
+    }
+    puts("good");
+    return 0;
+}
+END
+vm=/proc/sys/vm
+strict() {
+    local committed status=0
+    committed=$(awk '/^Committed_AS/ { print $2 }' /proc/meminfo)
+    # 4 GiB above what is committed, 3 of which are root's.
+    set_to $vm/admin_reserve_kbytes $((3 << 20)) && set_to $vm/user_reserve_kbytes 0 &&
+        set_to $vm/overcommit_kbytes $((committed + (4 << 20))) && set_to $vm/overcommit_memory 2 || { put_back; return 77; }
+    [ "$(cat $vm/overcommit_memory)" = 2 ] || status=77
+    [ $status != 0 ] || setpriv --reuid=65534 --regid=65534 --clear-groups env LD_PRELOAD="$scratch/libhakmem.so.0" \
+        HAKMEM_VERBOSE=1 "$scratch/strict" $((512 << 10)) >"$scratch/out" 2>"$scratch/err" || status=$?
+    put_back
+    return $status
+}
+if [ ! -w $vm/overcommit_memory ] || [ "$(id -u)" != 0 ] || ! command -v setpriv >/dev/null; then
+    skip "strict overcommit" "not root, or $vm/overcommit_memory cannot be written"
+elif ! have_compiler "$cc"; then
+    skip "strict overcommit" "no C compiler"
+else
+    chmod 755 "$scratch" && cp -L "$so" "$scratch/libhakmem.so.0"
+    ok "a program compiles" $cc -w -O1 "$scratch/strict.c" -o "$scratch/strict"
+    before=$(cat $vm/overcommit_memory $vm/overcommit_ratio $vm/overcommit_kbytes $vm/admin_reserve_kbytes \
+        $vm/user_reserve_kbytes)
+    strict
+    case $? in
+        77) skip "strict overcommit" "the kernel does not take it" ;;
+        0)
+            good() { cat "$scratch/out"; grep -qx good "$scratch/out" && grep -q 'serves process' "$scratch/err"; }
+            ok "strict overcommit: NULL and ENOMEM at the end, and all of it again" good
+            ;;
+        *) ok "strict overcommit: NULL and ENOMEM at the end, and all of it again" \
+            sh -c "cat '$scratch/out' '$scratch/err'; false" ;;
+    esac
+    # overcommit_ratio and overcommit_kbytes are two faces of one setting: 0 in the second brings the first back.
+    same_settings() {
+        [ "$before" = "$(cat $vm/overcommit_memory $vm/overcommit_ratio $vm/overcommit_kbytes $vm/admin_reserve_kbytes \
+            $vm/user_reserve_kbytes)" ] || { echo "$before"; cat $vm/overcommit_*; return 1; }
+    }
+    restore_ratio() { [ "$(sed -n 3p <<<"$before")" != 0 ] || sed -n 2p <<<"$before" >$vm/overcommit_ratio; }
+    restore_ratio
+    ok "the settings are as before" same_settings
+fi
+
+# ---- a control group ------------------------------------------------------------------------------------------------------
+# Memory that the program has freed is given back before more is taken: it may use 40 MiB at a time, in ever other sizes,
+# where 64 are allowed.  Whoever keeps what was one size is killed.
+cat >"$scratch/group.c" <<'END'
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+int main(int argc, char **argv)
+{
+    static char *blocks[4000000];
+    static const size_t sizes[] = { 16, 100000, 48, 3000, 500, 40 << 20, 20000, 1000, 1 << 20, 200 };
+    alarm(60);
+    for (int round = 0; round < 3; round++)
+        for (int s = 0; s < 10; s++) {
+            size_t n = (40 << 20) / sizes[s];
+            if (sizes[s] == 16)
+                n /= 3; /* the pointers themselves take memory */
+            if (sizes[s] == 48)
+                n /= 2;
+            for (size_t i = 0; i < n; i++)
+                memset(blocks[i] = malloc(sizes[s]), 1, sizes[s]);
+            for (size_t i = 0; i < n; i++)
+                free(blocks[i]);
+        }
+    puts("good");
+    return 0;
+}
+END
+# A memory controller is in one hierarchy of groups at a time: in the single one of version 2, or in one of version 1.
+mounted() { awk -v type="$1" -v option="$2" '$3 == type && ("," $4 ",") ~ option { print $2; exit }' /proc/mounts; }
+limit_group() { # VERSION BYTES: makes $group, or sets $reason
+    local parent limit enabled
+    if [ "$1" = 1 ]; then
+        parent=$(mounted cgroup ',memory,') limit=memory.limit_in_bytes
+        [ -n "$parent" ] || { reason="no hierarchy of version 1 with the memory controller is mounted"; return 1; }
+    else
+        parent=$(mounted cgroup2 ,) limit=memory.max
+        [ -n "$parent" ] || { reason="no hierarchy of version 2 is mounted"; return 1; }
+        enabled=$parent/cgroup.subtree_control
+        if ! grep -qw memory "$parent/cgroup.controllers"; then
+            reason="$parent has the controllers '$(cat "$parent/cgroup.controllers")' but not memory"
+            [ -z "$(mounted cgroup ',memory,')" ] || reason+=", which is in use by version 1"
+            return 1
+        elif ! grep -qw memory "$enabled"; then
+            { echo +memory >"$enabled"; } 2>/dev/null || { reason="memory cannot be enabled in $enabled"; return 1; }
+            changed=("$enabled=-memory" "${changed[@]}")
+        fi
+    fi
+    mkdir "$parent/hakmem-test.$$" 2>/dev/null || { reason="no group can be made in $parent"; return 1; }
+    group=$parent/hakmem-test.$$
+    { echo "$2" >"$group/$limit"; } 2>/dev/null || { reason="$group/$limit cannot be written"; return 1; }
+    [ ! -e "$group/memory.swap.max" ] || echo 0 >"$group/memory.swap.max"
+}
+grouped() {
+    # shellcheck disable=SC2016  # for the shell that goes into the group
+    LD_PRELOAD="$so" HAKMEM_VERBOSE=1 sh -c 'echo $$ >"$1/cgroup.procs" && exec "$2"' sh "$group" "$scratch/group" \
+        >"$scratch/out" 2>"$scratch/err" && grep -qx good "$scratch/out" && grep -q 'serves process' "$scratch/err" ||
+        { echo "status $?"; cat "$scratch/out" "$scratch/err"; return 1; }
+}
+if ! have_compiler "$cc"; then
+    skip "a control group" "no C compiler"
+else
+    ok "a program compiles" $cc -w -O1 "$scratch/group.c" -o "$scratch/group"
+    for version in 1 2; do
+        name="within the limit of a control group of version $version, in ever other sizes"
+        if limit_group $version $((64 << 20)); then
+            ok "$name" grouped
+        else
+            skip "$name" "$reason"
+        fi
+        leave_group
+        put_back
+    done
+fi
+done_testing
