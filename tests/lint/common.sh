@@ -49,7 +49,7 @@ project_files() {
             sed 's,^\./,,' |
             grep -Ev -e '/\.(deps|libs)/|\.(o|lo|la|a|log|trs|pc|pyc)$|/\.dirstamp$|\.tar\.[a-z]*$' \
                 -e '^(aclocal\.m4|config\..*|Makefile\.in|m4/(libtool|lt[^/]*)\.m4)$|^autom4te\.cache/|~$' -e '^(bench|cmd|tests)/(.*/)?[^./]*$' \
-                -e '^debian/(\.debhelper|tmp|libhakmem[a-z0-9-]*)/|^debian/.*(debhelper.*|substvars)$|^debian/(files|autoreconf\..*)$'
+                -e '^debian/(\.debhelper|tmp|hakmem|libhakmem[a-z0-9-]*)/|^debian/.*(debhelper.*|substvars)$|^debian/(files|autoreconf\..*)$'
         [ -f configure.ac ] && echo configure.ac
     fi | while read -r file; do
         # A page that is one request has been made from the page that it names.

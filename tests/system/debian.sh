@@ -2,11 +2,15 @@
 # SPDX-License-Identifier: MIT
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
-# debian.sh [--quick]: the Debian packages of this checkout: they build, twice the same, and for another machine; blhc and
-# lintian have nothing to say; they hold what they should; and in a Debian system in a folder they are installed, used,
-# upgraded under running programs, removed in good and in bad order, and purged without a trace.  autopkgtest runs debian/tests
-# there.  Prints TAP.  --quick, as .ci/run has it, leaves out the second build, the other machine, the test-suite while
-# building, and autopkgtest.
+# debian.sh [PART]...: the Debian packages of this checkout build, blhc and lintian have nothing to say of them, and they hold
+# what they should.  Then all parts, or those that are named:
+#   check        the project's tests run while the packages are built
+#   again        they are built again elsewhere and are the same, byte by byte
+#   cross        they are built for arm64 on amd64
+#   system       in a Debian system in a folder they are installed, used, upgraded under running programs, removed in good and in
+#                bad order, and purged without a trace
+#   autopkgtest  runs debian/tests in such a system
+# .ci/run has `system` alone.  Prints TAP; figures for docs/packaging.md are in its comments.
 # Installs nothing on this machine; what must be there is in tools/setup packaging.
 # shellcheck disable=SC2154,SC2317,SC2016  # variables of system.sh; ok calls the functions; $ of others
 # shellcheck source=tests/system/system.sh
@@ -26,8 +30,8 @@ else
     no_system=
     find_mirror || no_system="apt knows no Debian mirror"
 fi
-quick=
-[ "${1-}" != --quick ] || quick=yes
+parts=" ${*:-check again cross system autopkgtest} "
+part() { [[ $parts == *" $1 "* ]]; }
 export LC_ALL=C
 arch=$(dpkg --print-architecture) multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
 version=$(dpkg-parsechangelog -l "$source/debian/changelog" -S Version)
@@ -45,10 +49,10 @@ build() { # FOLDER OPTIONS [ARGUMENT OF DPKG-BUILDPACKAGE]...: the log is FOLDER
         { tail -n 40 "$at.log"; return 1; }
 }
 begin=$SECONDS
-if [ -n "$quick" ]; then
-    ok "dpkg-buildpackage, without tests" build "$first" nocheck || { done_testing; exit; }
-else
+if part check; then
     ok "dpkg-buildpackage, with all tests" build "$first" "" || { done_testing; exit; }
+else
+    ok "dpkg-buildpackage, without tests" build "$first" nocheck || { done_testing; exit; }
 fi
 figure "dpkg-buildpackage: $((SECONDS - begin)) s"
 deb() { echo "$first/$1_${version}_$arch.deb"; }
@@ -186,7 +190,7 @@ again() {
     done
     [ $same -ge 5 ]
 }
-if [ -z "$quick" ]; then
+if part again; then
     ok "built again, in another folder, time zone and umask, and without tests: the same bytes" again
 fi
 
@@ -222,7 +226,7 @@ cross_parts() {
     machine usr/lib/aarch64-linux-gnu/libhakmem.so.0 && machine usr/bin/hakmem
 }
 emulated() { [ "$(qemu-aarch64 "$folder/arm/usr/bin/hakmem" --version)" = "hakmem $upstream" ]; }
-if [ -n "$quick" ]; then
+if ! part cross; then
     :
 elif [ -n "$no_system" ] || [ "$arch" != amd64 ]; then
     skip "cross-built for arm64" "${no_system:-for amd64 only}"
@@ -240,16 +244,46 @@ else
 fi
 
 # ---- a Debian system ------------------------------------------------------------------------------------------------
-if [ -n "$no_system" ]; then
+if ! part system && ! part autopkgtest; then
+    done_testing
+    exit
+elif [ -n "$no_system" ]; then
     skip "the packages in a Debian system" "$no_system"
     done_testing
     exit
 fi
+
+# ---- autopkgtest: in a system of its own -----------------------------------------------------------------------------
+if part autopkgtest && command -v autopkgtest >/dev/null; then
+    tested=$folder/tested
+    make_system "$tested"
+    mount_system "$tested"
+    (cd "$folder" && dpkg-source -x "$first"/*.dsc tests-source) >"$folder/said" 2>&1
+    autopkgtest --apt-upgrade -B -o "$folder/autopkgtest" "${all_debs[@]}" "$folder/tests-source/" -- chroot "$tested" >"$folder/autopkgtest.log" 2>&1 </dev/null
+    passes() { # TEST
+        sed -n "/^autopkgtest .*: test $1: \\[/,/^autopkgtest .*: test $1: *- /p" "$folder/autopkgtest.log" | tail -n 60
+        tail -n 5 "$folder/autopkgtest.log"
+        grep -Eq "^$1 +PASS" "$folder/autopkgtest/summary"
+    }
+    while read -r test; do
+        ok "autopkgtest: $test" passes "$test"
+    done < <(sed -n 's/^Tests: //p' "$source/debian/tests/control")
+    sed -n 's/.*: \(.*: skipped: .*\)/# \1/p; s/^\([0-9]* good, .*\)/# suite: \1/p' "$folder/autopkgtest.log"
+elif part autopkgtest; then
+    skip "autopkgtest" "it is not installed"
+fi
+if ! part system; then
+    done_testing
+    exit
+fi
+
 root=$folder/root
 begin=$SECONDS
 make_system "$root" gcc libc6-dev pkgconf man-db
 mount_system "$root"
 figure "a Debian system was made in $((SECONDS - begin)) s"
+
+# ---- the packages in it ---------------------------------------------------------------------------------------------
 sys() { in_system "$root" "$@"; }
 apt() { sys apt-get -q -y --no-install-recommends "$@"; }
 
@@ -458,21 +492,4 @@ ok "no file is left" quiet_end
 audit() { [ -z "$(sys dpkg --audit)" ]; }
 ok "dpkg --audit has no complaint" audit
 
-# ---- autopkgtest ----------------------------------------------------------------------------------------------------
-if [ -z "$quick" ] && command -v autopkgtest >/dev/null; then
-    rm -f "$root/etc/apt/sources.list.d/hakmem.list"
-    (cd "$folder" && dpkg-source -x "$first"/*.dsc tests-source) >"$folder/said" 2>&1
-    autopkgtest --apt-upgrade -B -o "$folder/autopkgtest" "${all_debs[@]}" "$folder/tests-source/" -- chroot "$root" >"$folder/autopkgtest.log" 2>&1 </dev/null
-    passes() { # TEST
-        sed -n "/^autopkgtest .*: test $1: \\[/,/^autopkgtest .*: test $1: *- /p" "$folder/autopkgtest.log" | tail -n 60
-        tail -n 5 "$folder/autopkgtest.log"
-        grep -Eq "^$1 +PASS" "$folder/autopkgtest/summary"
-    }
-    while read -r test; do
-        ok "autopkgtest: $test" passes "$test"
-    done < <(sed -n 's/^Tests: //p' "$source/debian/tests/control")
-    sed -n 's/.*: \(.*: skipped: .*\)/# \1/p; s/^\([0-9]* good, .*\)/# suite: \1/p' "$folder/autopkgtest.log"
-elif [ -z "$quick" ]; then
-    skip "autopkgtest" "it is not installed"
-fi
 done_testing
