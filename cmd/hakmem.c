@@ -3,7 +3,7 @@
  *
  * hakmem.c: the command: its words, and `hakmem run`.
  */
-#include "command.h"
+#include "window.h"
 #include "config.h"
 
 #include <errno.h>
@@ -22,6 +22,10 @@ static const char usage[] =
     "Usage: hakmem run [--library FILE] PROGRAM [ARGUMENT]...\n"
     "       hakmem preload status|enable [--root FOLDER] [--library FILE]\n"
     "       hakmem preload disable [--root FOLDER]\n"
+    "       hakmem stat [--json|--prometheus] [--no-names] PID...\n"
+    "       hakmem top [-d SECONDS] [-n COUNT] [--view NAME] [--sort COLUMN] [--no-names] [PID]...\n"
+    "       hakmem purge [--wait SECONDS] PID\n"
+    "       hakmem set [--wait SECONDS] PID OPTION=NUMBER...\n"
     "       hakmem --version | --help\n";
 
 /* ---- what all files use ------------------------------------------------------------------------------------------ */
@@ -212,6 +216,8 @@ static int misused(const char *what, const char *word)
     return EXIT_USAGE;
 }
 
+int window_misused(const char *what, const char *word) { return misused(what, word); }
+
 /* --NAME VALUE or --NAME=VALUE: takes it from the arguments. */
 static const char *value_of(const char *name, char ***argv)
 {
@@ -266,6 +272,11 @@ static int all_said(int code)
     return code;
 }
 
+static const struct {
+    const char *verb;
+    int (*command)(char **argv);
+} windows[] = { { "stat", stat_command }, { "top", top_command }, { "purge", mail_purge }, { "set", mail_set } };
+
 int main(int argc, char **argv)
 {
     const char *verb = argc > 1 ? argv[1] : "";
@@ -273,6 +284,9 @@ int main(int argc, char **argv)
         return run_command(argv + 2);
     if (!strcmp(verb, "preload"))
         return all_said(preload_command(argv + 2));
+    for (size_t i = 0; i < COUNT_OF(windows); i++)
+        if (!strcmp(verb, windows[i].verb))
+            return all_said(windows[i].command(argv + 2));
     if (!strcmp(verb, "--version")) {
         puts("hakmem " PACKAGE_VERSION);
         return all_said(EXIT_DONE);

@@ -33,6 +33,10 @@ extern void *__libc_realloc(void *, size_t) __attribute__((weak));
 #pragma weak dlsym
 
 static hkm_word large_allocs, large_frees, foreign_frees, frees; /* by threads without a heap: full adds */
+HKM_SHOWN(large_allocs, hkm_alloc_large_allocs);
+HKM_SHOWN(large_frees, hkm_alloc_large_frees);
+HKM_SHOWN(foreign_frees, hkm_alloc_foreign_frees);
+HKM_SHOWN(frees, hkm_alloc_frees);
 
 /* ---- where a pointer belongs ------------------------------------------------------------------------------------ */
 

@@ -19,6 +19,10 @@
 /* For data that other files see: without it the compiler reaches the data through the global offset table. */
 #define HKM_HIDDEN __attribute__((visibility("hidden")))
 #define HKM_EXPORT __attribute__((visibility("default")))
+/* What live.c names in assembler code, where the compiler does not see it; and a name for it there, of a static variable. */
+#define HKM_USED __attribute__((used))
+#define HKM_SHOWN(variable, name) \
+    extern __typeof__(variable) name __attribute__((alias(#variable), visibility("hidden"), used))
 #define HKM_ALIGNED(n) __attribute__((aligned(n)))
 /* Of a structure: no other variable lies in its cache lines.  For static words that many threads write, apart from those that
  * many only read: a thread that reads one waits for the line each time when another has written its neighbour.

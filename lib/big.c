@@ -15,34 +15,28 @@
 #include "os.h"
 #include "superslab.h"
 
-struct entry {
-    hkm_word start; /* address of the block; 0: none.  Stored after `bytes`, by release, for the child of a fork */
-    hkm_word bytes; /* a multiple of the page, plus IDLE while the block is free and kept by bigcache.c */
-    hkm_word site;  /* who asked for it */
-};
-enum { IDLE = 1 };
-
-struct table {
-    size_t places, count;
-    struct entry at[];
-};
+enum { IDLE = HKM_BIG_IDLE };
 
 enum { FREED = 16 };
 
 static struct HKM_OWN_LINES { struct hkm_lock lock; } big = { HKM_LOCK_INIT(HKM_RANK_BIG) };
-static struct table *table;     /* under lock, like all below */
+static struct hkm_big_table *table;     /* under lock, like all below */
 static uintptr_t freed[FREED];  /* the blocks freed last, to tell a double free from a foreign pointer */
 static unsigned next_freed;
 static hkm_word total, idle; /* bytes, and those of the idle blocks; read without the lock */
 static hkm_word entries; /* as counted in the table; read without the lock */
+HKM_SHOWN(table, hkm_big_entries);
+HKM_SHOWN(total, hkm_big_total);
+HKM_SHOWN(idle, hkm_big_idle_bytes);
+HKM_SHOWN(entries, hkm_big_number);
 static hkm_word some;  /* not 0 while there may be entries: lets a foreign pointer pass without the lock */
 
 size_t hkm_big_mapped(void) { return hkm_load(&total); }
 size_t hkm_big_bytes(void) { return hkm_load(&total) - hkm_load(&idle); }
 size_t hkm_big_count(void) { return hkm_load(&entries); }
 
-static size_t bytes_of(const struct entry *e) { return hkm_load(&e->bytes) & ~(size_t)IDLE; }
-static bool is_idle(const struct entry *e) { return hkm_load(&e->bytes) & IDLE; }
+static size_t bytes_of(const struct hkm_big_entry *e) { return hkm_load(&e->bytes) & ~(size_t)IDLE; }
+static bool is_idle(const struct hkm_big_entry *e) { return hkm_load(&e->bytes) & IDLE; }
 
 static size_t home_in(uintptr_t p, size_t places)
 {
@@ -55,7 +49,7 @@ static size_t next(size_t i) { return (i + 1) & (table->places - 1); }
 
 static uintptr_t start_of(size_t i) { return hkm_load(&table->at[i].start); }
 
-static struct entry *find(uintptr_t p)
+static struct hkm_big_entry *find(uintptr_t p)
 {
     if (!table)
         return NULL;
@@ -65,7 +59,7 @@ static struct entry *find(uintptr_t p)
     return NULL;
 }
 
-static void fill(struct entry *e, struct entry from)
+static void fill(struct hkm_big_entry *e, struct hkm_big_entry from)
 {
     hkm_store_rel(&e->start, 0); /* never an address with another's bytes */
     hkm_store_rel(&e->bytes, from.bytes);
@@ -73,7 +67,7 @@ static void fill(struct entry *e, struct entry from)
     hkm_store_rel(&e->start, from.start);
 }
 
-static void put(struct entry from)
+static void put(struct hkm_big_entry from)
 {
     size_t i = home(from.start);
     while (start_of(i))
@@ -81,7 +75,7 @@ static void put(struct entry from)
     fill(&table->at[i], from);
 }
 
-static void take_out(struct entry *e)
+static void take_out(struct hkm_big_entry *e)
 {
     size_t hole = (size_t)(e - table->at), mask = table->places - 1;
     for (size_t i = next(hole); start_of(i); i = next(i)) {
@@ -104,7 +98,7 @@ static HKM_COLD void mend(void)
         moved = false;
         table->count = bytes = idle_bytes = 0;
         for (size_t i = 0; i < table->places; i++) {
-            struct entry *e = &table->at[i], *found = start_of(i) ? find(start_of(i)) : NULL;
+            struct hkm_big_entry *e = &table->at[i], *found = start_of(i) ? find(start_of(i)) : NULL;
             uintptr_t start = start_of(i);
             if (start && found != e) {
                 if (!found) /* in front of this one first: it must not get lost if another fork comes */
@@ -139,7 +133,7 @@ static bool make_room(void)
 {
     if (table && table->count * 2 < table->places)
         return true;
-    struct table *was = table, *now;
+    struct hkm_big_table *was = table, *now;
     size_t places = was ? was->places * 2 : 128;
     now = hkm_os_map(table_bytes(places));
     if (!now)
@@ -172,7 +166,7 @@ static bool enter(void *p, size_t bytes, const void *site)
     lock_table();
     bool ok = make_room();
     if (ok) {
-        put((struct entry){ (uintptr_t)p, bytes, (size_t)site });
+        put((struct hkm_big_entry){ (uintptr_t)p, bytes, (size_t)site });
         table->count++;
         for (unsigned i = 0; i < FREED; i++)
             if (freed[i] == (uintptr_t)p)
@@ -192,7 +186,7 @@ static size_t leave(const void *p, bool was_idle, bool remember)
     if (!hkm_load(&some))
         return 0;
     lock_table();
-    struct entry *e = find((uintptr_t)p);
+    struct hkm_big_entry *e = find((uintptr_t)p);
     if (e && is_idle(e) == was_idle) {
         bytes = bytes_of(e);
         take_out(e);
@@ -212,7 +206,7 @@ static size_t look(const void *p, bool want_idle)
     if (!hkm_load(&some))
         return 0;
     lock_table();
-    const struct entry *e = find((uintptr_t)p);
+    const struct hkm_big_entry *e = find((uintptr_t)p);
     size_t bytes = e && is_idle(e) == want_idle ? bytes_of(e) : 0;
     hkm_unlock(&big.lock);
     return bytes;
@@ -228,7 +222,7 @@ static size_t mark(const void *p, bool to_idle, const void **site)
     if (!hkm_load(&some))
         return 0;
     lock_table();
-    struct entry *e = find((uintptr_t)p);
+    struct hkm_big_entry *e = find((uintptr_t)p);
     if (e && is_idle(e) != to_idle) {
         bytes = bytes_of(e);
         if (to_idle)
@@ -277,7 +271,7 @@ bool hkm_big_was(const void *p)
     if (!hkm_load(&some))
         return false;
     lock_table();
-    const struct entry *e = find((uintptr_t)p);
+    const struct hkm_big_entry *e = find((uintptr_t)p);
     bool kept = e && is_idle(e);
     for (unsigned i = 0; i < FREED; i++)
         was = was || (p && freed[i] == (uintptr_t)p);

@@ -9,6 +9,19 @@
 #define HKM_BIG_H
 
 #include "base.h"
+#include "atomic.h"
+
+/* The table, big.c's own; here for live.c, which tells where things are in it. */
+struct hkm_big_entry {
+    hkm_word start; /* address of the block; 0: none.  Stored after `bytes`, by release, for the child of a fork */
+    hkm_word bytes; /* a multiple of the page, plus HKM_BIG_IDLE while the block is free and kept by bigcache.c */
+    hkm_word site;  /* who asked for it */
+};
+enum { HKM_BIG_IDLE = 1 };
+struct hkm_big_table {
+    size_t places, count;
+    struct hkm_big_entry at[];
+};
 
 /* site: who asks, for bigcache.c. */
 void *hkm_big_alloc(size_t size, size_t alignment, const void *site); /* zeroed; NULL: no memory */

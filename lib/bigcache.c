@@ -25,9 +25,10 @@ struct way {
 };
 static hkm_word table; /* struct way[CLASSES][WAYS]; made for the first block that is kept: few processes keep any */
 static struct HKM_OWN_LINES {
+    hkm_word hits; /* first: live.c shows where it is */
     hkm_word bytes; /* not less than what is in the table */
-    hkm_word hits;
 } held;
+HKM_SHOWN(held, hkm_bigcache_all_hits);
 static hkm_word used[(CLASSES + HKM_WORD_BITS - 1) / HKM_WORD_BITS]; /* a bit is set for each class that has a block */
 
 size_t hkm_bigcache_bytes(void) { return hkm_load(&held.bytes); }

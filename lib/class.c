@@ -10,7 +10,7 @@
 #define X(size, most)                                                                                  \
     { (size), (uint32_t)(((1ull << 32) + (size) - 1) / (size)), BLOCKS(size),                          \
       (BLOCKS(size) + 8 * sizeof(size_t) - 1) / (8 * sizeof(size_t)), (most) },
-const struct hkm_class hkm_class[HKM_CLASSES] = {
+HKM_USED const struct hkm_class hkm_class[HKM_CLASSES] = {
 #include "class.def"
 };
 #undef X

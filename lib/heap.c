@@ -52,6 +52,8 @@ static void changed(struct hkm_bin *b)
 
 static hkm_word all; /* the newest heap, linked by `next`; push only */
 static hkm_word heaps; /* how many */
+HKM_SHOWN(all, hkm_heap_newest);
+HKM_SHOWN(heaps, hkm_heap_number);
 
 size_t hkm_heap_count(void) { return hkm_load(&heaps); }
 struct hkm_heap *hkm_heap_first(void) { return (struct hkm_heap *)hkm_load_acq(&all); }
@@ -85,6 +87,7 @@ struct hkm_heap *hkm_heap_new(void)
 /* Caches grow only as far as all of them together stay within the budget.  Nobody may touch the cache of another thread,
  * so one that is idle keeps its share until its thread comes here again, or ends; the others must do with the rest. */
 static struct HKM_OWN_LINES { hkm_word allowed; } all_heaps; /* bytes: the sum over all heaps that are `charged` */
+HKM_SHOWN(all_heaps, hkm_heap_all_allowed);
 
 size_t hkm_heap_allowed(void) { return hkm_load(&all_heaps.allowed); }
 

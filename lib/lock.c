@@ -14,7 +14,9 @@ enum { FREE, HELD, WAITED, STATE = 3 };
 enum { WIPED, BUSY, ALIVE };
 
 static hkm_word generation;
+HKM_SHOWN(generation, hkm_lock_generation);
 static hkm_word canary; /* address of the hkm_word in the wiped page, or 0 */
+HKM_SHOWN(canary, hkm_lock_canary);
 
 bool hkm_generation_has_page(void) { return hkm_load(&canary) != 0; }
 

@@ -13,7 +13,7 @@
 #include "memcheck.h"
 #include "os.h"
 
-enum { FIRST = 192 << 10, CHUNK = 512 << 10, SIZES = 16 };
+enum { FIRST = HKM_META_FIRST, CHUNK = 512 << 10, SIZES = 16 };
 
 /* A common symbol, because the linker puts those behind all other data: what little there is shares the page at which the
  * data begins, and that page is touched anyway. */
@@ -36,6 +36,8 @@ static struct HKM_OWN_LINES set {
     hkm_word lists[SIZES]; /* written under lock: addresses of arrays of 1 << i words, linked through their first word */
 } sets[SETS] = { [0 ... SETS - 1] = { .lock = HKM_LOCK_INIT(HKM_RANK_META) } };
 static hkm_word mapped, areas;
+HKM_SHOWN(mapped, hkm_meta_mapped);
+HKM_SHOWN(areas, hkm_meta_all_areas);
 
 size_t hkm_meta_bytes(void) { return hkm_load(&mapped) + FIRST; }
 void hkm_meta_note(size_t bytes) { hkm_add(&mapped, bytes); }

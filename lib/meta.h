@@ -11,6 +11,9 @@
 #include "base.h"
 #include "atomic.h"
 
+/* Bytes that come from the library's own zeroed data. */
+enum { HKM_META_FIRST = 192 << 10 };
+
 /* alignment: 2^k up to a page.  NULL when memory is out. */
 void *hkm_meta_alloc(size_t size, size_t alignment);
 

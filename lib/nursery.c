@@ -27,6 +27,8 @@ static struct {
     uint16_t live;  /* and now; a block that is resized changes its class */
 } count[HKM_CLASSES];
 static size_t used[WORDS], start[WORDS];
+HKM_SHOWN(used, hkm_nursery_used);
+HKM_SHOWN(start, hkm_nursery_start);
 
 static bool get(const size_t *map, unsigned g) { return map[g / BITS] >> g % BITS & 1; }
 

@@ -20,7 +20,7 @@ struct row {
     int when;
 };
 
-struct hkm_option hkm_option = {
+HKM_USED struct hkm_option hkm_option = {
 #define X(NAME, field, def, least, most, when, words) .field = (def),
 #include "option.def"
 #undef X

@@ -41,7 +41,7 @@
 #define FCNTL SYS_fcntl
 #endif
 
-struct hkm_os hkm_os;
+HKM_USED struct hkm_os hkm_os;
 
 void hkm_os_init(void)
 {

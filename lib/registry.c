@@ -23,13 +23,13 @@ static const size_t slots_most = sizeof(void *) == 8 ? (size_t)1 << 22 : 1 << 10
 static const size_t slots_least = 64;
 static const size_t slots_plenty = sizeof(void *) == 8 ? (size_t)1 << 18 : 1 << 9;
 
-struct hkm_range hkm_range;
+struct hkm_range hkm_range HKM_USED;
 
-struct hkm_tag hkm_tag_none = { .kind = HKM_KIND_NONE };
-struct hkm_tag hkm_tag_stranger = { .kind = HKM_KIND_STRANGER };
-struct hkm_tag hkm_tag_run = { .kind = HKM_KIND_RUN };
-struct hkm_tag hkm_tag_nursery = { .kind = HKM_KIND_NURSERY };
-struct hkm_tag hkm_tag_rest = { .kind = HKM_KIND_REST };
+HKM_USED struct hkm_tag hkm_tag_none = { .kind = HKM_KIND_NONE };
+HKM_USED struct hkm_tag hkm_tag_stranger = { .kind = HKM_KIND_STRANGER };
+HKM_USED struct hkm_tag hkm_tag_run = { .kind = HKM_KIND_RUN };
+HKM_USED struct hkm_tag hkm_tag_nursery = { .kind = HKM_KIND_NURSERY };
+HKM_USED struct hkm_tag hkm_tag_rest = { .kind = HKM_KIND_REST };
 
 /* Bytes of the far part of the bitmaps of so many slots. */
 static size_t map_bytes(size_t slots)

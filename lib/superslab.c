@@ -11,7 +11,7 @@
 #include "os.h"
 #include "policy.h"
 
-struct hkm_superslab_stats hkm_superslab_stats;
+struct hkm_superslab_stats hkm_superslab_stats HKM_USED;
 static struct HKM_OWN_LINES { struct hkm_lock lock; } pool = { HKM_LOCK_INIT(HKM_RANK_POOL) };
 
 enum { BITS = 8 * sizeof(size_t) };

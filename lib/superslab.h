@@ -62,6 +62,7 @@ uint16_t hkm_pages_of(size_t from, size_t to);
 /* The first line is read by every slow call and seldom written, the second is written with every slot. */
 struct HKM_OWN_LINES hkm_superslab_stats {
     hkm_word mapped; /* slots */
+    hkm_word mail;   /* written from outside: there is a request (live.h); here, as each slow tick reads `mapped` */
     hkm_word refused; /* slots that the kernel would not purge, free or not */
     hkm_word held;    /* slots: dirty ones in huge pages that others of their slots keep, as the last purge found them */
     hkm_word huge;    /* slots in huge pages, taken or free */

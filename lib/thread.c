@@ -12,7 +12,9 @@
  */
 #include "thread.h"
 #include "bigcache.h"
+#include "live.h"
 #include "meta.h"
+#include "nursery.h"
 #include "os.h"
 #include "purge.h"
 #include "shared_pool.h"
@@ -20,19 +22,21 @@
 
 #include <pthread.h>
 
-enum { LIVE, PARKED, ORPHANED, BURIED, LATE };
+enum { LIVE = HKM_LIVE_HEAP_LIVE, PARKED = HKM_LIVE_HEAP_PARKED, ORPHANED = HKM_LIVE_HEAP_ORPHANED,
+       BURIED = HKM_LIVE_HEAP_BURIED, LATE = HKM_LIVE_HEAP_LATE };
 enum { LOOKS = 8, HOMES = 64 };
 
 __thread struct hkm_tls hkm_tls __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 static struct HKM_OWN_LINES {
+    hkm_word nparked; /* first: live.c shows where it is */
     struct hkm_lock lock;
-    hkm_word nparked;
     /* Under the lock, linked by `link`: the parked heaps, the last one parked on top; and the live ones, hashed by their
      * thread. */
     struct hkm_heap *parked, *homes[HOMES];
 } threads = { .lock = HKM_LOCK_INIT(HKM_RANK_THREADS) };
 static struct HKM_OWN_LINES { struct hkm_lock lock; } late_heap = { HKM_LOCK_INIT(HKM_RANK_LATE) };
+HKM_SHOWN(threads, hkm_thread_nparked);
 static hkm_word norphaned;
 static hkm_word settled;      /* threads.lock: the generation in which all heaps' states are true */
 static struct hkm_heap *late; /* late_heap.lock */
@@ -372,11 +376,27 @@ static void *refill(struct hkm_heap *h, unsigned cls)
     return hkm_heap_supply(h, cls) ? hkm_heap_refill(h, cls) : NULL;
 }
 
+static size_t purge_all(void)
+{
+    size_t before = hkm_load(&hkm_superslab_stats.purged);
+    hkm_nursery_purge();
+    hkm_thread_purge();
+    return hkm_load(&hkm_superslab_stats.purged) - before; /* slots may also be purged as they become free on the way */
+}
+
+/* Now and then each slow call comes here, with no lock but perhaps that of the late heap. */
+HKM_INLINE void tick(struct hkm_heap *h)
+{
+    hkm_purge_tick(h);
+    if (unlikely(hkm_live_asked()))
+        hkm_live_serve(purge_all);
+}
+
 void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
 {
     notice_fork();
     void *p = refill(h, cls);
-    hkm_purge_tick(h);
+    tick(h);
     return p;
 }
 
@@ -384,7 +404,7 @@ void hkm_thread_full(struct hkm_bin *b)
 {
     struct hkm_heap *h = b->heap;
     hkm_heap_full(b);
-    hkm_purge_tick(h);
+    tick(h);
 }
 
 void hkm_thread_tick(void)
@@ -393,7 +413,7 @@ void hkm_thread_tick(void)
     if (!h)
         return;
     hkm_store(&h->events, hkm_load(&h->events) + 1); /* or a heap that never refills would not come to its turn */
-    hkm_purge_tick(h);
+    tick(h);
 }
 
 void hkm_thread_free_remote(void *block, struct hkm_slab *s)

@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * live.c: finds the live structure of a running process (hakmem-live(5)) and reads what it tells.
+ *
+ * The way there: /proc/PID/maps says where files are mapped from their beginning; there the process's memory has their program
+ * headers, and these say where the notes are.  So the files themselves are not needed: they may be deleted, replaced,
+ * or in another mount namespace.
+ */
+#include "window.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+/* An address that pointers here cannot hold is none of a process that this command can read. */
+static bool fits(uint64_t address, size_t size)
+{
+    uint64_t end;
+    return !__builtin_add_overflow(address, size, &end) && end <= UINTPTR_MAX;
+}
+
+bool live_read(const struct live *l, uint64_t address, void *to, size_t size)
+{
+    struct iovec here = { to, size }, there = { (void *)(uintptr_t)address, size };
+    if (!size)
+        return true;
+    if (!fits(address, size))
+        return errno = EFAULT, false;
+    ssize_t n = process_vm_readv(l->pid, &here, 1, &there, 1, 0);
+    if (n >= 0 && (size_t)n != size)
+        errno = EFAULT;
+    return n == (ssize_t)size;
+}
+
+bool live_write(const struct live *l, uint64_t address, const void *from, size_t size)
+{
+    struct iovec here = { (void *)(uintptr_t)from, size }, there = { (void *)(uintptr_t)address, size };
+    if (!fits(address, size))
+        return errno = EFAULT, false;
+    ssize_t n = process_vm_writev(l->pid, &here, 1, &there, 1, 0);
+    if (n >= 0 && (size_t)n != size)
+        errno = EFAULT;
+    return n == (ssize_t)size;
+}
+
+void live_read_many(const struct live *l, const struct live_piece *pieces, size_t n)
+{
+    enum { BATCH = 512 };
+    struct iovec here[BATCH], there[BATCH];
+    for (size_t done = 0; done < n;) {
+        size_t count = n - done < BATCH ? n - done : BATCH, want = 0;
+        bool good = true;
+        for (size_t i = 0; i < count; i++) {
+            const struct live_piece *p = &pieces[done + i];
+            good = good && fits(p->address, p->size);
+            here[i] = (struct iovec){ p->to, p->size };
+            there[i] = (struct iovec){ (void *)(uintptr_t)p->address, p->size };
+            want += p->size;
+        }
+        if (!good || process_vm_readv(l->pid, here, count, there, count, 0) != (ssize_t)want)
+            for (size_t i = 0; i < count; i++)
+                if (!live_read(l, pieces[done + i].address, pieces[done + i].to, pieces[done + i].size))
+                    memset(pieces[done + i].to, 0, pieces[done + i].size);
+        done += count;
+    }
+}
+
+uint64_t live_number(const void *bytes, unsigned size)
+{
+    uint8_t one;
+    uint16_t two;
+    uint32_t four;
+    uint64_t eight;
+    switch (size) {
+    case 1: return memcpy(&one, bytes, 1), one;
+    case 2: return memcpy(&two, bytes, 2), two;
+    case 4: return memcpy(&four, bytes, 4), four;
+    case 8: return memcpy(&eight, bytes, 8), eight;
+    default: return 0;
+    }
+}
+
+bool live_word(const struct live *l, uint64_t address, uint64_t *value)
+{
+    char bytes[8];
+    if (!live_read(l, address, bytes, l->word))
+        return false;
+    *value = live_number(bytes, l->word);
+    return true;
+}
+
+/* ---- /proc ------------------------------------------------------------------------------------------------------- */
+
+/* The beginning of a file, ended by 0. */
+static ssize_t slurp(const char *path, char *to, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    ssize_t n = read(fd, to, size - 1);
+    int error = errno;
+    close(fd);
+    errno = error;
+    if (n >= 0)
+        to[n] = '\0';
+    return n;
+}
+
+bool live_faults(pid_t pid, struct live_faults *f)
+{
+    char path[64], line[2048];
+    memset(f, 0, sizeof *f);
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    if (slurp(path, line, sizeof line) <= 0)
+        return false;
+    char *open = strchr(line, '('), *close = strrchr(line, ')');
+    if (!open || !close || close < open)
+        return false;
+    *close = '\0';
+    for (char *c = open + 1; *c; c++) /* it is shown on terminals */
+        if ((unsigned char)*c < ' ' || *c == 127)
+            *c = '?';
+    snprintf(f->command, sizeof f->command, "%s", open + 1);
+    char *save = NULL, *word = strtok_r(close + 1, " ", &save);
+    for (int field = 3; word; field++, word = strtok_r(NULL, " ", &save)) {
+        if (field == 10)
+            f->minor = strtoull(word, NULL, 10);
+        else if (field == 12)
+            f->major = strtoull(word, NULL, 10);
+        else if (field == 22)
+            f->started = strtoull(word, NULL, 10);
+    }
+    return true;
+}
+
+void live_forget_maps(struct mapping *m, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        free(m[i].path);
+    free(m);
+}
+
+struct mapping *live_maps(pid_t pid, size_t *n)
+{
+    char path[64], *line = NULL;
+    size_t room = 0, length = 0;
+    struct mapping *maps = NULL;
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    FILE *f = fopen(path, "re");
+    *n = 0;
+    if (!f)
+        return NULL;
+    maps = must(malloc(sizeof *maps));
+    while (getline(&line, &length, f) > 0) {
+        unsigned long long start, end, offset, inode;
+        char rights[8];
+        int at = 0;
+        if (sscanf(line, "%llx-%llx %7s %llx %*s %llu %n", &start, &end, rights, &offset, &inode, &at) < 5 || !at)
+            continue;
+        line[strcspn(line, "\n")] = '\0';
+        if (*n == room)
+            maps = must(realloc(maps, (room = room ? 2 * room : 64) * sizeof *maps));
+        maps[(*n)++] = (struct mapping){ start, end, offset, inode, text("%s", line + at), rights[0] == 'r' };
+    }
+    int error = errno;
+    free(line);
+    fclose(f);
+    errno = error;
+    return maps;
+}
+
+/* ---- modules and notes ------------------------------------------------------------------------------------------- */
+
+static uint64_t header(const struct module *m, size_t at64, size_t at32, unsigned size64, unsigned size32)
+{
+    return live_number(m->header + (m->wide ? at64 : at32), m->wide ? size64 : size32);
+}
+#define HEADER(m, field)                                                                                       \
+    header(m, offsetof(Elf64_Ehdr, field), offsetof(Elf32_Ehdr, field), sizeof((Elf64_Ehdr *)0)->field,         \
+           sizeof((Elf32_Ehdr *)0)->field)
+
+static uint64_t segment(const struct module *m, unsigned i, size_t at64, size_t at32, unsigned size64, unsigned size32)
+{
+    size_t each = m->wide ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
+    return live_number(m->table + i * each + (m->wide ? at64 : at32), m->wide ? size64 : size32);
+}
+#define SEGMENT(m, i, field)                                                                                   \
+    segment(m, i, offsetof(Elf64_Phdr, field), offsetof(Elf32_Phdr, field), sizeof((Elf64_Phdr *)0)->field,     \
+            sizeof((Elf32_Phdr *)0)->field)
+
+bool live_module(const struct live *l, uint64_t start, struct module *m)
+{
+    const uint16_t one = 1;
+    unsigned char own = *(const unsigned char *)&one ? ELFDATA2LSB : ELFDATA2MSB;
+    if (!live_read(l, start, m->header, sizeof m->header) || memcmp(m->header, ELFMAG, SELFMAG) ||
+        m->header[EI_DATA] != own || (m->header[EI_CLASS] != ELFCLASS64 && m->header[EI_CLASS] != ELFCLASS32))
+        return false;
+    m->wide = m->header[EI_CLASS] == ELFCLASS64;
+    size_t each = m->wide ? sizeof(Elf64_Phdr) : sizeof(Elf32_Phdr);
+    m->count = (unsigned)HEADER(m, e_phnum);
+    if (m->count == 0 || m->count > sizeof m->table / each || HEADER(m, e_phentsize) != each ||
+        !live_read(l, start + HEADER(m, e_phoff), m->table, m->count * each))
+        return false;
+    for (unsigned i = 0; i < m->count; i++)
+        if (SEGMENT(m, i, p_type) == PT_LOAD) { /* the first one has the file's beginning */
+            m->bias = start - (SEGMENT(m, i, p_vaddr) - SEGMENT(m, i, p_offset));
+            return true;
+        }
+    return false;
+}
+
+static size_t up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
+
+static bool note_among(const char *notes, size_t size, size_t align, const char *owner, unsigned type, size_t *at, size_t *length)
+{
+    for (size_t i = 0; i + 12 <= size;) {
+        size_t name = live_number(notes + i, 4), desc = live_number(notes + i + 4, 4), start = i + 12;
+        if (name > size || desc > size || start + up(name, align) > size || start + up(name, align) + desc > size)
+            return false;
+        if (live_number(notes + i + 8, 4) == type && name == strlen(owner) + 1 && !memcmp(notes + start, owner, name)) {
+            *at = start + up(name, align);
+            *length = desc;
+            return true;
+        }
+        i = start + up(name, align) + up(desc, align);
+    }
+    return false;
+}
+
+bool live_note(const struct live *l, const struct module *m, const char *owner, unsigned type, uint64_t *address, size_t *size)
+{
+    enum { MOST = 1 << 16 };
+    static char notes[MOST];
+    for (unsigned i = 0; i < m->count; i++) {
+        size_t at, length = (size_t)SEGMENT(m, i, p_memsz), align = SEGMENT(m, i, p_align) == 8 ? 8 : 4;
+        uint64_t start = m->bias + SEGMENT(m, i, p_vaddr);
+        if (SEGMENT(m, i, p_type) != PT_NOTE || length > MOST || !live_read(l, start, notes, length))
+            continue;
+        if (note_among(notes, length, align, owner, type, &at, size)) {
+            *address = start + at;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- what is told ------------------------------------------------------------------------------------------------ */
+
+/* As in lib/live.h, which hakmem-live(5) describes. */
+#define OWNER "HAKMEM"
+#define MAGIC "HAKMEM live\n"
+enum { NOTE = 1, VERSION = 1, ORDER = 0x01020304, MOST_BYTES = 1 << 20, MOST_ROOTS = 1024 };
+enum kind { ROOT = 1, FIELD, NUMBER, VALUE };
+struct table {
+    uint32_t at, each, count;
+};
+struct head {
+    char magic[16];
+    uint32_t order, version, size, word;
+    char release[16];
+    struct table rows, options;
+};
+struct row {
+    char name[32];
+    uint32_t at;
+    uint16_t size;
+    uint8_t kind, root, via, unused[3];
+};
+struct option {
+    char name[32];
+    uint32_t at;
+    uint16_t size, when;
+    int64_t def, least, most;
+};
+
+struct told {
+    struct head head;
+    char *all; /* head.size bytes */
+    uint64_t note;
+    size_t words; /* in the note */
+    int32_t note_words[MOST_ROOTS];
+};
+
+static bool table_is_good(const struct told *t, struct table table, size_t least)
+{
+    return table.each >= least && table.each % 4 == 0 && table.count <= MOST_BYTES / table.each &&
+           table.at <= t->head.size && (uint64_t)table.each * table.count <= t->head.size - table.at;
+}
+
+static struct row row_at(const struct told *t, size_t i)
+{
+    struct row r;
+    memcpy(&r, t->all + t->head.rows.at + i * t->head.rows.each, sizeof r);
+    r.name[sizeof r.name - 1] = '\0';
+    return r;
+}
+
+static bool find_row(const struct told *t, enum kind kind, const char *name, struct row *found)
+{
+    for (size_t i = 0; i < t->head.rows.count; i++) {
+        *found = row_at(t, i);
+        if (found->kind == kind && !strcmp(found->name, name))
+            return true;
+    }
+    return false;
+}
+
+static uint64_t narrow(const struct live *l, uint64_t address) { return l->word == 4 ? (uint32_t)address : address; }
+
+static uint64_t root_address(const struct live *l, const struct told *t, uint32_t at)
+{
+    if (at % 4 || at / 4 >= t->words)
+        return 0;
+    return narrow(l, t->note + at + (uint64_t)(int64_t)t->note_words[at / 4]);
+}
+
+/* The i-th root, counted from 1. */
+static uint64_t nth_root(const struct live *l, const struct told *t, unsigned n)
+{
+    return n ? root_address(l, t, 4 * n) : 0;
+}
+
+/* What is missing; NULL: nothing. */
+static const char *know(struct live *l, const struct told *t)
+{
+    struct row r;
+#define X(name)                                                                             \
+    if (!find_row(t, ROOT, #name, &r) || !(l->root.name = root_address(l, t, r.at)))        \
+        return "root " #name;
+    LIVE_ROOTS(X)
+#undef X
+#define X(name)                            \
+    if (!find_row(t, NUMBER, #name, &r))   \
+        return "number " #name;            \
+    l->number.name = r.at;
+    LIVE_NUMBERS(X)
+#undef X
+#define X(type, name)                                                                             \
+    if (!find_row(t, FIELD, #type "." #name, &r))                                                 \
+        return "field " #type "." #name;                                                          \
+    l->type##_##name = (struct live_field){ r.at, r.size };
+    LIVE_FIELDS(X)
+#undef X
+#define X(field, unit, words)
+#define COUNTER(field, unit, words)                                  \
+    if (find_row(t, FIELD, "count." #field, &r))                     \
+        l->count.field = (struct live_field){ r.at, r.size };
+#include "stats.def"
+    return NULL;
+}
+
+static void know_values(struct live *l, const struct told *t)
+{
+    l->values = must(calloc(t->head.rows.count + 1, sizeof *l->values));
+    for (size_t i = 0; i < t->head.rows.count; i++) {
+        struct row r = row_at(t, i);
+        if (r.kind != VALUE)
+            continue;
+        struct live_value *v = &l->values[l->nvalues++];
+        memcpy(v->name, r.name, sizeof r.name);
+        v->address = narrow(l, nth_root(l, t, r.root) + r.at);
+        v->via = nth_root(l, t, r.via);
+        v->size = r.size;
+    }
+    l->noptions = t->head.options.count;
+    l->options = must(calloc(l->noptions + 1, sizeof *l->options));
+    for (size_t i = 0; i < l->noptions; i++) {
+        struct option o;
+        memcpy(&o, t->all + t->head.options.at + i * t->head.options.each, sizeof o);
+        o.name[sizeof o.name - 1] = '\0';
+        memcpy(l->options[i].name, o.name, sizeof o.name);
+        l->options[i].by_mail = o.when;
+        l->options[i].field = (struct live_field){ o.at, o.size };
+        l->options[i].def = o.def;
+        l->options[i].least = o.least;
+        l->options[i].most = o.most;
+    }
+}
+
+/* Numbers that lengths and shifts are made of. */
+static bool is_sane(const struct live *l)
+{
+    enum { MOST_STRUCT = 1 << 16 };
+#define X(type, name)                                                                                        \
+    if (l->type##_##name.at > 1 << 20 || l->type##_##name.size > MOST_STRUCT)                                \
+        return false;
+    LIVE_FIELDS(X)
+#undef X
+    return l->number.slot_shift == 16 && l->number.record_shift >= 5 && l->number.record_shift <= 12 &&
+           l->number.classes <= 256 && l->number.near_maps <= 4096 && l->number.range <= MOST_STRUCT &&
+           l->number.map <= 64 && l->number.class <= 256 && l->number.heap <= MOST_STRUCT &&
+           l->number.heap_bytes <= 1 << 24 && l->number.heap <= l->number.heap_bytes && l->number.remote_places <= 65535 &&
+           l->number.remote_place <= 256 && l->number.big_entry <= 256 && l->number.big_entry && l->number.bin <= 4096;
+}
+
+static const char *listen_to(struct live *l, uint64_t note, size_t size)
+{
+    static struct told t;
+    t.note = note;
+    t.words = size / 4 < MOST_ROOTS ? size / 4 : MOST_ROOTS;
+    if (!live_read(l, note, t.note_words, 4 * t.words) || !t.words)
+        return live_trouble(l);
+    l->at = note + (uint64_t)(int64_t)t.note_words[0];
+    if (!live_read(l, l->at, &t.head, sizeof t.head))
+        return live_trouble(l);
+    if (memcmp(t.head.magic, MAGIC, sizeof MAGIC) || t.head.order != ORDER)
+        return "its live structure is damaged";
+    memcpy(l->release, t.head.release, sizeof t.head.release);
+    l->version = t.head.version;
+    l->word = t.head.word;
+    if (l->version != VERSION)
+        return text("its libhakmem %s has a live structure of version %u, and this command reads version %d: use the "
+                    "command of that release", l->release, l->version, VERSION);
+    if (l->word != 4 && l->word != 8)
+        return "its live structure is damaged";
+    if (l->word > sizeof(void *))
+        return "it is a process of 64 bits, and this command has 32: use the command of 64 bits";
+    if (t.head.size < sizeof t.head || t.head.size > MOST_BYTES)
+        return "its live structure is damaged";
+    t.all = must(malloc(t.head.size));
+    const char *missing = NULL, *wrong = NULL;
+    if (!live_read(l, l->at, t.all, t.head.size))
+        wrong = live_trouble(l);
+    else if (!table_is_good(&t, t.head.rows, sizeof(struct row)) || !table_is_good(&t, t.head.options, sizeof(struct option)))
+        wrong = "its live structure is damaged";
+    else if ((missing = know(l, &t)))
+        wrong = text("its libhakmem %s does not tell its %s: use the command of that release", l->release, missing);
+    else if (!is_sane(l))
+        wrong = "its live structure is damaged";
+    if (!wrong)
+        know_values(l, &t);
+    free(t.all);
+    return wrong;
+}
+
+/* ---- the process ------------------------------------------------------------------------------------------------- */
+
+const char *live_trouble(const struct live *l)
+{
+    int error = errno;
+    char scope[8] = "", path[64];
+    snprintf(path, sizeof path, "/proc/%d", (int)l->pid);
+    if (error == ESRCH || access(path, F_OK))
+        return l->at ? "it has ended" : "no such process";
+    if (error != EPERM && error != EACCES)
+        return error == EFAULT ? "its memory has changed while it was read" : text("%s", strerror(error));
+    if (slurp("/proc/sys/kernel/yama/ptrace_scope", scope, sizeof scope) > 0 && *scope != '0')
+        return text("no permission to read its memory: be root, or set kernel.yama.ptrace_scope to 0 (it is %c)", *scope);
+    return "no permission to read its memory: it is another user's, or protected; be root";
+}
+
+/* The order in which files are asked: those that are called like the library, then all others. */
+static bool is_called_so(const struct mapping *m)
+{
+    const char *name = strrchr(m->path, '/');
+    return name && strstr(name, "hakmem");
+}
+
+static const char *find(struct live *l, const struct mapping *maps, size_t n)
+{
+    struct module m;
+    bool denied = false, narrower = false;
+    for (int others = 0; others < 2; others++)
+        for (size_t i = 0; i < n; i++) {
+            uint64_t note;
+            size_t size;
+            if (maps[i].offset || !maps[i].inode || !maps[i].readable || is_called_so(&maps[i]) == others)
+                continue;
+            errno = 0;
+            if (maps[i].start > UINTPTR_MAX) {
+                narrower = true;
+            } else if (!live_module(l, maps[i].start, &m)) {
+                denied = denied || errno == EPERM || errno == EACCES;
+                if (errno == ESRCH || denied)
+                    return live_trouble(l);
+            } else if (live_note(l, &m, OWNER, NOTE, &note, &size)) {
+                l->module = text("%s", maps[i].path);
+                return listen_to(l, note, size);
+            }
+        }
+    if (narrower)
+        return "it is a process of 64 bits, and this command has 32: use the command of 64 bits";
+    return "it is not served by HAKMEM";
+}
+
+const char *live_open(struct live *l, pid_t pid)
+{
+    struct live_faults f;
+    memset(l, 0, sizeof *l);
+    l->pid = pid;
+    if (!live_faults(pid, &f))
+        return "no such process";
+    l->started = f.started;
+    memcpy(l->command, f.command, sizeof l->command);
+    size_t n;
+    struct mapping *maps = live_maps(pid, &n);
+    if (!maps)
+        return live_trouble(l);
+    const char *wrong = find(l, maps, n);
+    live_forget_maps(maps, n);
+    if (wrong)
+        live_close(l);
+    return wrong;
+}
+
+void live_close(struct live *l)
+{
+    free(l->module);
+    free(l->options);
+    free(l->values);
+    l->module = NULL;
+    l->options = NULL;
+    l->values = NULL;
+}
+
+bool live_is_same(const struct live *l)
+{
+    struct live_faults f;
+    struct head now;
+    return live_faults(l->pid, &f) && f.started == l->started && live_read(l, l->at, &now, sizeof now) &&
+           !memcmp(now.magic, MAGIC, sizeof MAGIC) && !strncmp(now.release, l->release, sizeof now.release);
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * site.c: call sites of a process: file and offset, which outlive it, and function and line, which addr2line of binutils
+ * finds where it is installed and the file has the information.
+ */
+#include "window.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { NT_BUILD_ID = 3, ID_BYTES = 20, BATCH = 128 };
+
+/* A file as the process has it mapped. */
+struct file {
+    const struct mapping *first; /* from its beginning; NULL: not found */
+    uint64_t bias;
+    unsigned char id[ID_BYTES];
+    size_t id_size;
+};
+
+static const struct mapping *mapping_of(const struct mapping *maps, size_t n, uint64_t address)
+{
+    for (size_t i = 0; i < n; i++)
+        if (address >= maps[i].start && address < maps[i].end)
+            return &maps[i];
+    return NULL;
+}
+
+/* The mappings of a file follow one another. */
+static struct file file_of(const struct live *l, const struct mapping *maps, const struct mapping *m)
+{
+    struct file f = { 0 };
+    struct module module;
+    uint64_t at;
+    const struct mapping *first = m;
+    while (first > maps && first->offset && first[-1].inode == m->inode && !strcmp(first[-1].path, m->path))
+        first--;
+    if (!m->inode || first->offset || !live_module(l, first->start, &module))
+        return f;
+    f.first = first;
+    f.bias = module.bias;
+    size_t size;
+    if (live_note(l, &module, "GNU", NT_BUILD_ID, &at, &size) && size <= ID_BYTES && live_read(l, at, f.id, size))
+        f.id_size = size;
+    return f;
+}
+
+/* ---- addr2line ----------------------------------------------------------------------------------------------------- */
+
+/* The file has this build id, or none is known. */
+static bool is_it(const char *path, const struct file *f)
+{
+    struct elf e;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return false;
+    bool same = !elf_read(&e, fd) && (!f->id_size || memmem(e.map, e.size, f->id, f->id_size));
+    if (e.map)
+        munmap((void *)(uintptr_t)e.map, e.size);
+    close(fd);
+    return same;
+}
+
+/* The file itself, if it is still to be had.  NULL: it is not. */
+static char *open_file(const struct live *l, const struct file *f)
+{
+    char *paths[] = {
+        text("/proc/%d/root%s", (int)l->pid, f->first->path),
+        text("/proc/%d/map_files/%llx-%llx", (int)l->pid, (unsigned long long)f->first->start,
+             (unsigned long long)f->first->end),
+    };
+    char *found = NULL;
+    for (size_t i = 0; i < COUNT_OF(paths); i++) {
+        if (!found && is_it(paths[i], f))
+            found = paths[i];
+        else
+            free(paths[i]);
+    }
+    return found;
+}
+
+/* Starts it with its output in a pipe; -1: there is none. */
+static int start(const char *const argv[], pid_t *pid)
+{
+    extern char **environ;
+    int ends[2];
+    posix_spawn_file_actions_t actions;
+    if (pipe2(ends, O_CLOEXEC))
+        return -1;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
+    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+    int error = posix_spawnp(pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    if (error) {
+        close(ends[0]);
+        return -1;
+    }
+    return ends[0];
+}
+
+static char *line_of(FILE *f)
+{
+    char *line = NULL;
+    size_t room = 0;
+    if (getline(&line, &room, f) < 0) {
+        free(line);
+        return NULL;
+    }
+    line[strcspn(line, "\n")] = '\0';
+    return line;
+}
+
+static void name_batch(const char *file, struct place **places, size_t n)
+{
+    const char *argv[BATCH + 6] = { "addr2line", "-f", "-C", "-e", file };
+    char *addresses[BATCH];
+    pid_t pid;
+    for (size_t i = 0; i < n; i++) /* a return address lies behind the call */
+        argv[5 + i] = addresses[i] = text("0x%llx", (unsigned long long)(places[i]->offset - (places[i]->offset != 0)));
+    int fd = start(argv, &pid);
+    FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+    for (size_t i = 0; f && i < n; i++) {
+        char *function = line_of(f), *line = function ? line_of(f) : NULL;
+        if (line && *function && *function != '?') {
+            free(places[i]->function);
+            places[i]->function = text("%s", function);
+        }
+        if (line && *line && *line != '?' && !strstr(line, ":?") && !strstr(line, ":0")) {
+            char *name = strrchr(line, '/');
+            free(places[i]->line);
+            places[i]->line = text("%s", name ? name + 1 : line);
+            places[i]->line[strcspn(places[i]->line, " ")] = '\0'; /* " (discriminator N)" */
+        }
+        free(function);
+        free(line);
+    }
+    if (f) {
+        fclose(f);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+            ;
+    }
+    for (size_t i = 0; i < n; i++)
+        free(addresses[i]);
+}
+
+/* All places of one file; files[i] is that of place i. */
+static void name_all(const struct live *l, const struct file *files, struct place *places, size_t n)
+{
+    bool *done = must(calloc(n + 1, sizeof *done));
+    for (size_t i = 0; i < n; i++) {
+        struct place *batch[BATCH];
+        size_t count = 0;
+        char *file = done[i] || !files[i].first ? NULL : open_file(l, &files[i]);
+        for (size_t j = i; file && j < n; j++) {
+            if (files[j].first != files[i].first)
+                continue;
+            done[j] = true;
+            batch[count++] = &places[j];
+            if (count == BATCH) {
+                name_batch(file, batch, count);
+                count = 0;
+            }
+        }
+        if (count)
+            name_batch(file, batch, count);
+        free(file);
+    }
+    free(done);
+}
+
+/* ---- all of it ----------------------------------------------------------------------------------------------------- */
+
+void site_find(const struct live *l, const struct site_tally *sites, size_t n, struct place *places, bool names)
+{
+    size_t nmaps;
+    struct mapping *maps = live_maps(l->pid, &nmaps);
+    struct file *files = must(calloc(n + 1, sizeof *files));
+    for (size_t i = 0; i < n; i++) {
+        const struct mapping *m = maps ? mapping_of(maps, nmaps, sites[i].site) : NULL;
+        struct place *p = &places[i];
+        *p = (struct place){ .offset = sites[i].site };
+        p->function = text("%s", "");
+        p->line = text("%s", "");
+        if (m) {
+            for (size_t j = 0; j < i; j++)
+                if (files[j].first && !strcmp(files[j].first->path, m->path) && files[j].first->inode == m->inode)
+                    files[i] = files[j];
+            if (!files[i].first)
+                files[i] = file_of(l, maps, m);
+        }
+        p->module = text("%s", files[i].first ? m->path : "");
+        if (!files[i].first)
+            continue;
+        p->offset -= files[i].bias;
+        for (size_t b = 0; b < files[i].id_size; b++)
+            sprintf(p->build_id + 2 * b, "%02x", files[i].id[b]);
+    }
+    if (names)
+        name_all(l, files, places, n);
+    free(files);
+    if (maps)
+        live_forget_maps(maps, nmaps);
+}
+
+void site_forget(struct place *places, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        free(places[i].module);
+        free(places[i].function);
+        free(places[i].line);
+    }
+}
+
+char *site_text(const struct live *l, uint64_t site, const struct place *p)
+{
+    const char *name = strrchr(p->module, '/');
+    if (site == l->number.site_resized)
+        return text("resized by realloc");
+    if (!site)
+        return text("not known");
+    if (!*p->module)
+        return text("0x%llx", (unsigned long long)site);
+    if (*p->function && *p->line)
+        return text("%s at %s", p->function, p->line);
+    if (*p->function)
+        return text("%s in %s+0x%llx", p->function, name ? name + 1 : p->module, (unsigned long long)p->offset);
+    return text("%s+0x%llx", name ? name + 1 : p->module, (unsigned long long)p->offset);
+}
