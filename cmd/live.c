@@ -399,7 +399,8 @@ static bool is_sane(const struct live *l)
            l->number.classes <= 256 && l->number.near_maps <= 4096 && l->number.range <= MOST_STRUCT &&
            l->number.map <= 64 && l->number.class <= 256 && l->number.heap <= MOST_STRUCT &&
            l->number.heap_bytes <= 1 << 24 && l->number.heap <= l->number.heap_bytes && l->number.remote_places <= 65535 &&
-           l->number.remote_place <= 256 && l->number.big_entry <= 256 && l->number.big_entry && l->number.bin <= 4096;
+           l->number.remote_place <= 256 && l->number.big_entry <= 256 && l->number.big_entry && l->number.bin <= 4096 && l->number.answer <= 256 &&
+           l->number.answers <= 256;
 }
 
 static const char *listen_to(struct live *l, uint64_t note, size_t size)

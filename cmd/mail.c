@@ -16,7 +16,7 @@
 
 enum { SET = 1, PURGE = 2 };
 enum result { DONE, GARBLED, UNKNOWN, RANGE, NOT_NOW };
-enum { POLL_MS = 5, TRIES = 5 };
+enum { POLL_MS = 5, TRIES = 20 };
 
 struct request {
     uint64_t number, verb, option, value, check;
@@ -48,15 +48,15 @@ static bool field(const struct live *l, uint64_t at, struct live_field f, uint64
     return true;
 }
 
-/* A number that was not used lately: not 0, and within 31 bits, for processes of 32. */
-static uint64_t new_number(uint64_t last)
+/* A number that nobody else has: not 0, and within 31 bits, for processes of 32. */
+static uint64_t new_number(void)
 {
     uint32_t n;
     do {
         if (getrandom(&n, sizeof n, GRND_NONBLOCK) != sizeof n)
             n = (uint32_t)now_ms() * 2654435761u ^ (uint32_t)getpid();
         n &= 0x7fffffff;
-    } while (!n || n == last);
+    } while (!n);
     return n;
 }
 
@@ -92,26 +92,44 @@ static const char *put(const struct live *l, const struct request *r)
     return NULL;
 }
 
-/* Sends it and waits for the answer.  NULL, or what is wrong; *late: nobody has looked yet. */
+/* Looks for the answer: there are places for some, which are used in turn.  `number` is what an entry is known by; it is read
+ * again when it was found, as it may just have been written. */
+static bool find_answer(const struct live *l, uint64_t number, uint64_t *result, uint64_t *value)
+{
+    size_t each = l->number.answer;
+    for (unsigned i = 0; i < l->number.answers; i++) {
+        uint64_t at = l->root.mailbox + l->mailbox_answer.at + i * each, found, again;
+        if (field(l, at, l->answer_number, &found) && found == number && field(l, at, l->answer_result, result) &&
+            field(l, at, l->answer_value, value) && field(l, at, l->answer_number, &again) && again == number)
+            return true;
+    }
+    return false;
+}
+
+/* Sends it and waits for the answer.  NULL, or what is wrong; *late: nobody has looked yet.  A request that another sender
+ * has overwritten will never be answered: that counts as garbled. */
 static const char *ask(const struct live *l, struct request *r, unsigned long long until, bool *late, uint64_t *result,
                        uint64_t *value)
 {
-    uint64_t done;
+    enum { LOST_MS = 100 };
+    uint64_t mail, busy;
     const char *wrong = wait_for_room(l, until, late);
     if (wrong)
         return wrong;
-    if (!field(l, l->root.mailbox, l->mailbox_done, &done))
-        return live_trouble(l);
-    r->number = new_number(done);
+    r->number = new_number();
     r->check = check(r);
     if ((wrong = put(l, r)))
         return wrong;
+    unsigned long long seen = now_ms();
     do {
-        if (!field(l, l->root.mailbox, l->mailbox_done, &done))
+        if (find_answer(l, r->number, result, value))
+            return NULL;
+        if (!field(l, l->root.memory, l->memory_mail, &mail) || !field(l, l->root.mailbox, l->mailbox_busy, &busy))
             return live_trouble(l);
-        if (done == r->number) {
-            if (!field(l, l->root.mailbox, l->mailbox_result, result) || !field(l, l->root.mailbox, l->mailbox_value, value))
-                return live_trouble(l);
+        if (mail == r->number || busy)
+            seen = now_ms();
+        if (now_ms() - seen > LOST_MS) {
+            *result = GARBLED;
             return NULL;
         }
         usleep(POLL_MS * 1000);
@@ -208,7 +226,7 @@ int mail_set(char **argv)
         size_t i = 0;
         if (!strncmp(name, "HAKMEM_", 7))
             name += 7;
-        if (!equals || equals < name || equals[1] < '0' || equals[1] > '9')
+        if (!equals || equals <= name || equals[1] < '0' || equals[1] > '9')
             return window_misused("not OPTION=NUMBER: ", *argv);
         errno = 0;
         unsigned long long number = strtoull(equals + 1, &end, 10);

@@ -241,7 +241,7 @@ struct seen {
 static bool only_grows(const char *name)
 {
     static const char *const names[] = { "bigcache_hits", "purged_bytes", "purges", "faults_avoided", "huge_fallbacks",
-                                         "prefaulted_bytes", "prefault_fallbacks", "metadata_bytes", "heaps" };
+                                         "prefaulted_bytes", "prefault_fallbacks", "heaps" };
     for (size_t i = 0; i < COUNT_OF(names); i++)
         if (!strcmp(names[i], name))
             return true;

@@ -37,7 +37,8 @@ struct live_field {
 #define LIVE_NUMBERS(X)                                                                                                 \
     X(slot_shift) X(record_shift) X(near_maps) X(classes) X(first_meta) X(range) X(map) X(class) X(heap) X(heap_bytes)  \
     X(bin) X(spares) X(remote_places) X(run_live) X(run_cached) X(run_in_bigcache) X(backing_plain) X(site_resized)     \
-    X(state_live) X(state_parked) X(state_late) X(big_is_idle) X(remote_place) X(big_entry)
+    X(state_live) X(state_parked) X(state_late) X(big_is_idle) X(remote_place) X(big_entry)     \
+    X(answer) X(answers)
 #define LIVE_FIELDS(X)                                                                                                  \
     X(range, base) X(range, used) X(range, tags) X(range, slabs) X(range, next) X(range, far) X(range, near)            \
     X(map, dirty) X(map, fresh)                                                                                         \
@@ -51,7 +52,7 @@ struct live_field {
     X(os, page) X(os, huge) X(os, thp)                                                                                  \
     X(memory, mapped) X(memory, purged) X(memory, purges) X(memory, reused) X(memory, huge) X(memory, huge_fallbacks)   \
     X(memory, prefaulted) X(memory, prefault_fallbacks) X(memory, mail)                                                 \
-    X(mailbox, request) X(mailbox, done) X(mailbox, result) X(mailbox, value)
+    X(mailbox, request) X(mailbox, busy) X(mailbox, answer) X(answer, number) X(answer, result) X(answer, value)
 
 struct live_option {
     char name[33];

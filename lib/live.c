@@ -148,10 +148,12 @@ static void serve(size_t number, size_t (*purge)(void))
         value = purge();
     else
         result = HKM_LIVE_UNKNOWN;
+    struct hkm_live_answer *a = &m->answer[(hkm_load(&m->served) + hkm_load(&m->refused)) % HKM_LIVE_ANSWERS];
+    hkm_store(&a->number, 0);
+    hkm_store_rel(&a->result, result); /* a number is never seen with another's answer */
+    hkm_store_rel(&a->value, value);
+    hkm_store_rel(&a->number, number);
     hkm_add(result == HKM_LIVE_DONE ? &m->served : &m->refused, 1);
-    hkm_store(&m->result, result);
-    hkm_store(&m->value, value);
-    hkm_store_rel(&m->done, number); /* who sees the number sees the answer */
 }
 
 void hkm_live_serve(size_t (*purge)(void))

@@ -57,7 +57,7 @@ struct hkm_live {
 enum { HKM_LIVE_HEAP_LIVE, HKM_LIVE_HEAP_PARKED, HKM_LIVE_HEAP_ORPHANED, HKM_LIVE_HEAP_BURIED, HKM_LIVE_HEAP_LATE };
 
 /* Mail.  Who sends writes the request, and then its number, which is not 0, into hkm_superslab_stats.mail.  The next slow tick
- * takes the number, believes the request only if its check is right, does it, and writes the answer, `done` last. */
+ * takes the number, believes the request only if its check is right, does it, and writes the answer, its number last. */
 enum hkm_live_verb { HKM_LIVE_SET = 1, HKM_LIVE_PURGE = 2 };
 enum hkm_live_result {
     HKM_LIVE_DONE,
@@ -73,11 +73,15 @@ struct hkm_live_request {
     uint64_t value;
     uint64_t check;  /* hkm_live_check of the others */
 };
+enum { HKM_LIVE_ANSWERS = 8 };
+struct hkm_live_answer {
+    hkm_word number; /* of the request; 0 while the others are written, by release */
+    hkm_word result; /* enum hkm_live_result */
+    hkm_word value;  /* the option's value before; bytes purged */
+};
 struct hkm_live_mailbox {
     struct hkm_live_request request; /* written from outside alone */
-    hkm_word done;   /* number of the last request that was answered; by release */
-    hkm_word result; /* of it: enum hkm_live_result */
-    hkm_word value;  /* of it: the option's value before; bytes purged */
+    struct hkm_live_answer answer[HKM_LIVE_ANSWERS]; /* used in turn */
     hkm_word served, refused; /* so far */
     hkm_word busy;   /* generation + 1 of the process that a thread is at it in; 0 */
 };

@@ -1,0 +1,245 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# SPDX-FileCopyrightText: 2026 The libhakmem authors
+#
+# stat.sh: `hakmem stat`: what is read from outside of a process that stands still is, to the byte, what hak_stats_get says
+# inside; of one that runs it is sane; shared, static and preloaded, from a library that was deleted; and what cannot be
+# read is said in one line.
+# shellcheck disable=SC2317  # ok calls the functions
+# shellcheck source=tests/command/window.sh
+. "$(dirname "$0")/window.sh"
+
+# ---- words
+for words in "" "--json" "--bogus 1" "1x" "0" "-1" "--json x" "99999999999999999999"; do
+    # shellcheck disable=SC2086  # several words
+    ok "\"hakmem stat $words\": wrong usage" gives 2 stat $words
+done
+
+# ---- the same, to the byte
+same_numbers() { start "$@" && json "$pid" && agree; }
+exact() { grep -q '"exact": true' "$scratch/json"; }
+for what in first fill threads; do
+    ok "stand $what: the numbers are its own" same_numbers "$scratch/stand" "$what"
+    ok "and they add up" exact
+    last=$pid
+done
+faults() { # of the kernel
+    local own
+    own=$(awk '{ print $10 }' "/proc/$last/stat")
+    [ "$(number "$scratch/json" minor_faults)" = "$own" ] || { echo "$own"; return 1; }
+}
+ok "page faults are the kernel's" faults
+classes() { # what is in them, in the nursery, in runs and big blocks is all that lives
+    python3 - "$scratch/json" <<'END'
+import json, sys
+j = json.load(open(sys.argv[1]))
+small = sum(c["size"] * c["live_blocks"] for c in j["classes"])
+large = sum(s["live_bytes"] for s in j["sites"])
+nursery = j["live_bytes"] - small - large
+assert 0 <= nursery <= 262144, nursery
+assert sum(c["size"] * c["cached_blocks"] for c in j["classes"]) == j["cached_bytes"]
+assert sum(c["size"] * c["free_blocks"] for c in j["classes"]) == j["free_bytes"]
+assert sum(c["size"] * c["remote_blocks"] for c in j["classes"]) == j["remote_bytes"] > 0
+assert sum(c["slabs"] for c in j["classes"]) == j["slabs"] == sum(t["slabs"] for t in j["threads"])
+assert sum(s["live_blocks"] for s in j["sites"]) == j["large_allocs"] - j["large_frees"]
+assert sum(t["live_bytes"] for t in j["threads"]) == small
+assert sum(t["cached_bytes"] for t in j["threads"]) == j["cached_bytes"]
+assert sum(t["remote_bytes"] for t in j["threads"]) == j["remote_bytes"]
+assert sorted(t["state"] for t in j["threads"]) == ["live", "live", "parked", "parked"], j["threads"]
+assert sum(j["groups"]) == sum(c["size"] * c["live_blocks"] for c in j["classes"] if c["size"] <= 1024)
+assert j["options"]["DIRTY_KB"] == 4096
+END
+}
+if command -v python3 >/dev/null; then
+    ok "classes, threads and sites add up, too" classes
+else
+    skip "classes, threads and sites add up, too" "no python3"
+fi
+
+# ---- sites
+site() { grep -Eo '"site": "[^"]*", "build_id": "[0-9a-f]*", "offset": [0-9]+, "module": "[^"]*/stand", "function": "here", "line": "stand.c:[0-9]+"' "$scratch/json"; }
+if command -v addr2line >/dev/null; then
+    ok "sites have function and line" site
+else
+    skip "sites have function and line" "no addr2line"
+fi
+nameless() { gives 0 stat --json --no-names "$last" && ! grep -q '"line": "[^"]' "$scratch/out" && grep -q '"site": "stand+0x' "$scratch/out"; }
+ok "without names, file and offset" nameless
+outlives() { # the same places in another process, wherever it is mapped
+    local first second
+    json "$last"
+    first=$(grep -Eo '"build_id": "[0-9a-f]*", "offset": [0-9]+, "module": "[^"]*/stand"' "$scratch/json" | sort)
+    start "$scratch/stand" threads && json "$pid"
+    second=$(grep -Eo '"build_id": "[0-9a-f]*", "offset": [0-9]+, "module": "[^"]*/stand"' "$scratch/json" | sort)
+    [ -n "$first" ] && [ "$first" = "$second" ]
+}
+ok "build id and offset are those of every process" outlives
+
+# ---- as words
+words() {
+    gives 0 stat "$last" && grep -q "^process $last (stand), libhakmem " "$scratch/out" &&
+        grep -Eq '^  live +[0-9]+ KiB$' "$scratch/out" && grep -q DIRTY_KB "$scratch/out" && [ ! -s "$scratch/err" ]
+}
+ok "as words" words
+prometheus() {
+    gives 0 stat --prometheus "$last" "$pid" || return 1
+    [ "$(grep -c '^# TYPE hakmem_live_bytes gauge$' "$scratch/out")" = 1 ] &&
+        [ "$(grep -c '^hakmem_live_bytes{' "$scratch/out")" = 2 ] &&
+        grep -Eq "^hakmem_refills_total\{pid=\"$last\",command=\"stand\"\} [0-9]+\$" "$scratch/out" &&
+        grep -Eq "^hakmem_class_live_blocks\{pid=\"$last\",command=\"stand\",size=\"[0-9]+\"\} [0-9]+\$" "$scratch/out" &&
+        ! grep -Ev '^(# (HELP|TYPE) hakmem_[a-z_]+ .+|hakmem_[a-z_]+\{[^}]*\} [0-9]+)$' "$scratch/out"
+}
+ok "for Prometheus" prometheus
+together() { # all lines of a metric, and each metric once
+    [ -z "$(grep '^# TYPE' "$scratch/out" | sort | uniq -d)" ] &&
+        [ "$(sed '/^#/d; s/{.*//' "$scratch/out" | uniq | sort | uniq -d)" = "" ]
+}
+ok "each metric stands together" together
+everything() { gives 0 stat --prometheus && grep -q "pid=\"$last\"" "$scratch/out"; }
+ok "without a process: of all" everything
+totals() { # what only grows is what hakmem.h marks so
+    local marked
+    marked=$(sed -n '/^struct hak_stats {/,/^};/s/^ *uint64_t \([a-z_]*\); *\/\* \* .*/hakmem_\1_total/p' "$source_dir/lib/include/hakmem.h" | sort)
+    diff <(echo "$marked") <(sed -n 's/^# TYPE \(.*\) counter$/\1/p' "$scratch/out" | grep -v page_faults | sort)
+}
+ok "what only grows is a counter" totals
+stop "$last"
+
+# ---- other ways in
+if [ -n "$archive" ] && build -static -o "$scratch/static" "$archive" 2>"$scratch/said"; then
+    ok "a static program: the numbers are its own" same_numbers "$scratch/static" threads
+    stop "$pid"
+else
+    skip "a static program: the numbers are its own" "nothing can be linked statically here"
+fi
+mkdir "$scratch/copy"
+cp "$so" "$scratch/copy/libhakmem.so.0"
+cp "$so" "$scratch/copy/renamed.so"
+deleted() {
+    start env LD_LIBRARY_PATH="$scratch/copy" "$scratch/moved" fill || return 1
+    rm "$scratch/copy/libhakmem.so.0"
+    grep -q 'copy/libhakmem.so.0 (deleted)' "/proc/$pid/maps" && json "$pid" && agree
+}
+build -o "$scratch/moved" "$so"
+ok "the library's file was deleted" deleted
+stop "$pid"
+preload() {
+    env LD_PRELOAD="$scratch/copy/renamed.so" sleep 100 &
+    pid=$!
+    pids+=("$pid")
+    sleep 0.5
+    gives 0 stat --json "$pid" && grep -q '"module": ".*/renamed.so"' "$scratch/out" && grep -q '"heaps": 1,' "$scratch/out"
+}
+ok "preloaded, by another name" preload
+stop "$pid"
+namespace() {
+    start unshare -rm sh -c "mount -t tmpfs none '$scratch/copy' && exec '$scratch/stand' fill" || return 1
+    json "$pid" && agree
+}
+if unshare -rm true 2>/dev/null; then
+    ok "in another mount namespace" namespace
+    stop "$pid"
+else
+    skip "in another mount namespace" "the kernel lends none"
+fi
+passed() {
+    env HAKMEM_PASS=1 LD_PRELOAD="$so" sleep 100 &
+    pid=$!
+    pids+=("$pid")
+    sleep 0.5
+    gives 0 stat "$pid" && grep -q 'left to the C library' "$scratch/out"
+}
+ok "one that is left to the C library" passed
+stop "$pid"
+
+# ---- of one that runs
+sane() { # again and again; nothing can be larger than what is mapped
+    local i
+    start "$scratch/stand" run || return 1
+    for i in {1..40}; do
+        json "$pid" || return 1
+        [ "$(number "$scratch/json" live_bytes)" -le "$(number "$scratch/json" mapped_bytes)" ] &&
+            [ "$(number "$scratch/json" live_bytes)" -gt 100000 ] &&
+            [ "$(number "$scratch/json" mapped_bytes)" -lt 4000000000 ] || { cat "$scratch/json"; return 1; }
+    done
+    kill -0 "$pid"
+}
+ok "of one that runs: sane, and it runs on" sane
+stop "$pid"
+
+# ---- nobody does anything in the process: a thread that sleeps and executes anything must be switched to
+still() {
+    local before after
+    start "$scratch/stand" threads || return 1
+    before=$(cat "/proc/$pid"/task/*/status | grep ctxt_switches; awk '{ print $14, $15 }' "/proc/$pid/stat")
+    gives 0 top -d 0.1 -n 20 "$pid" || return 1
+    after=$(cat "/proc/$pid"/task/*/status | grep ctxt_switches; awk '{ print $14, $15 }' "/proc/$pid/stat")
+    [ "$before" = "$after" ] || { diff <(echo "$before") <(echo "$after"); return 1; }
+}
+ok "top at 10 Hz: the process executes nothing" still
+untouched() { # nor is a page of it written: what is private and dirty stays, and so do its contents
+    local before after
+    before=$(grep -E '^(Size|Rss|Private_Dirty|Shared_Dirty|Anonymous):' "/proc/$pid/smaps")
+    gives 0 top -d 0.1 -n 5 "$pid" || return 1
+    after=$(grep -E '^(Size|Rss|Private_Dirty|Shared_Dirty|Anonymous):' "/proc/$pid/smaps")
+    [ "$before" = "$after" ] && [ -n "$before" ]
+}
+ok "and no page of it comes, goes or is written" untouched
+calls() { # of the command: those that read, none that stops, signals or writes
+    strace -f -o "$scratch/calls" "$hakmem" stat --json "$pid" >/dev/null 2>&1 || return 1
+    grep -q process_vm_readv "$scratch/calls" && ! grep -E '(ptrace|kill|process_vm_writev|pidfd_[a-z_]*)\(' "$scratch/calls"
+}
+if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
+    ok "the command reads and does nothing else" calls
+else
+    skip "the command reads and does nothing else" "no strace"
+fi
+stop "$pid"
+
+# ---- errors
+ok "no such process" fails 1 'process 4194303: no such process' stat 4194303
+sleep 100 &
+pids+=("$!")
+ok "not a HAKMEM process" fails 1 "process $!: it is not served by HAKMEM" stat "$!"
+ok "as JSON, too" fails 1 "process $!: it is not served by HAKMEM" stat --json "$!"
+ok "a thread of the kernel, or nobody" fails 1 'process 2: (no such process|it is not served|no permission)' stat 2
+denied() {
+    start "$scratch/stand" first || return 1
+    cp "$hakmem" "$scratch/hakmem" && chmod 755 "$scratch" "$scratch/hakmem"
+    setpriv --reuid 65534 --regid 65534 --clear-groups "$scratch/hakmem" stat "$pid" >"$scratch/out" 2>"$scratch/err"
+    [ $? = 1 ] && [ "$(wc -l <"$scratch/err")" = 1 ] && grep -q "^hakmem: process $pid: no permission to read its memory" "$scratch/err"
+}
+if really_root && [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
+    ok "no permission" denied
+else
+    skip "no permission" "not root"
+fi
+# A live structure of another version, or damaged, in a copy of the library.
+at=$(LC_ALL=C grep -abo 'HAKMEM live' "$so" | head -n 1 | cut -d: -f1)
+patched() { # OFFSET BYTES PATTERN: of the structure
+    cp "$so" "$scratch/copy/libhakmem.so.0"
+    printf '%b' "$2" | dd of="$scratch/copy/libhakmem.so.0" bs=1 seek=$((at + $1)) conv=notrunc status=none
+    start env LD_LIBRARY_PATH="$scratch/copy" "$scratch/moved" first || return 1
+    fails 1 "process $pid: .*$3" stat "$pid" && fails 1 "process $pid: .*$3" purge "$pid"
+}
+ok "another version" patched 20 '\x7\x7\x7\x7' 'has a live structure of version 117901063, and this command reads version 1'
+ok "another byte order" patched 16 '\x1\x1\x1\x1' 'its live structure is damaged'
+ok "a size that cannot be" patched 24 '\xff\xff\xff\x7f' 'its live structure is damaged'
+ok "a table beyond its end" patched 48 '\xf0\xff\xff\x7f' 'its live structure is damaged'
+ok "a row that is not told" patched 72 'xxxx' 'does not tell its root range'
+gone() { # it ends in the middle: an error or the last numbers, never a crash
+    local i
+    for i in 1 2 3 4 5 6; do
+        start "$scratch/stand" threads || return 1
+        "$hakmem" stat --json "$pid" "$pid" "$pid" "$pid" "$pid" "$pid" "$pid" "$pid" >"$scratch/out" 2>"$scratch/err" &
+        local reader=$!
+        sleep "0.0$((i * 5))"
+        stop "$pid"
+        wait "$reader"
+        code=$?
+        [ $code -le 1 ] || { echo "exit code $code"; cat "$scratch/err"; return 1; }
+        ! grep -v "^hakmem: process $pid: " "$scratch/err" || return 1
+    done
+}
+ok "gone in the middle" gone
+done_testing
