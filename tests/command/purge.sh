@@ -61,7 +61,7 @@ crowd() {
         wait "$i" || rc=1
     done
     cat "$scratch"/out.?
-    [ $rc = 0 ] && kill -0 "$pid"
+    [ "$rc" = 0 ] && kill -0 "$pid"
 }
 ok "many at a time" crowd
 

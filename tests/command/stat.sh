@@ -158,9 +158,12 @@ sane() { # again and again; nothing can be larger than what is mapped
     start "$scratch/stand" run || return 1
     for i in {1..40}; do
         json "$pid" || return 1
-        [ "$(number "$scratch/json" live_bytes)" -le "$(number "$scratch/json" mapped_bytes)" ] &&
-            [ "$(number "$scratch/json" live_bytes)" -gt 100000 ] &&
-            [ "$(number "$scratch/json" mapped_bytes)" -lt 4000000000 ] || { cat "$scratch/json"; return 1; }
+        local live mapped
+        live=$(number "$scratch/json" live_bytes) mapped=$(number "$scratch/json" mapped_bytes)
+        if [ "$live" -gt "$mapped" ] || [ "$live" -lt 100000 ] || [ "$mapped" -gt 4000000000 ]; then
+            cat "$scratch/json"
+            return 1
+        fi
     done
     kill -0 "$pid"
 }
@@ -237,7 +240,7 @@ gone() { # it ends in the middle: an error or the last numbers, never a crash
         stop "$pid"
         wait "$reader"
         code=$?
-        [ $code -le 1 ] || { echo "exit code $code"; cat "$scratch/err"; return 1; }
+        [ "$code" -le 1 ] || { echo "exit code $code"; cat "$scratch/err"; return 1; }
         ! grep -v "^hakmem: process $pid: " "$scratch/err" || return 1
     done
 }

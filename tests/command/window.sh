@@ -153,12 +153,12 @@ json() { gives 0 stat --json "$1" && cp "$scratch/out" "$scratch/json"; }
 # Every number that the process knows of itself is what is read from outside.
 agree() {
     local key wrong=0
-    for key in $(grep -o '"[a-z_]*": [0-9]' "$scratch/own" | cut -d'"' -f2); do
+    while read -r key; do
         if [ "$(number "$scratch/own" "$key")" != "$(number "$scratch/json" "$key")" ]; then
             echo "$key: $(number "$scratch/own" "$key") inside, $(number "$scratch/json" "$key") from outside"
             wrong=1
         fi
-    done
+    done < <(grep -o '"[a-z_]*": [0-9]' "$scratch/own" | cut -d'"' -f2)
     [ "$(grep -o '"[a-z_]*": [0-9]' "$scratch/own" | wc -l)" -ge 40 ] || { echo "few numbers"; wrong=1; }
     return $wrong
 }

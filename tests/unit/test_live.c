@@ -322,7 +322,8 @@ START_TEST(slow_calls_read_it)
         p[i] = hkm_alloc_fast(200);
     ck_assert_uint_eq(hkm_load(&last()->number), number);
     put(++number, HKM_LIVE_SET, option_index("DIRTY_KB"), 300);
-    void *run = hkm_alloc_fast(100000);
+    volatile size_t large = 100000;
+    void *run = hkm_alloc_fast(large);
     ck_assert_uint_eq(hkm_load(&last()->number), number);
     ck_assert_uint_eq(hkm_load(&hkm_option.dirty_kb), 300);
     hkm_free_fast(run);
