@@ -126,9 +126,7 @@ bool live_faults(pid_t pid, struct live_faults *f)
     if (!open || !close || close < open)
         return false;
     *close = '\0';
-    for (char *c = open + 1; *c; c++) /* it is shown on terminals */
-        if ((unsigned char)*c < ' ' || *c == 127)
-            *c = '?';
+    live_clean(open + 1);
     snprintf(f->command, sizeof f->command, "%s", open + 1);
     char *save = NULL, *word = strtok_r(close + 1, " ", &save);
     for (int field = 3; word; field++, word = strtok_r(NULL, " ", &save)) {
@@ -358,6 +356,8 @@ static const char *know(struct live *l, const struct told *t)
     return NULL;
 }
 
+static void clean_name(char *s);
+
 static void know_values(struct live *l, const struct told *t)
 {
     l->values = must(calloc(t->head.rows.count + 1, sizeof *l->values));
@@ -367,6 +367,7 @@ static void know_values(struct live *l, const struct told *t)
             continue;
         struct live_value *v = &l->values[l->nvalues++];
         memcpy(v->name, r.name, sizeof r.name);
+        clean_name(v->name);
         v->address = narrow(l, nth_root(l, t, r.root) + r.at);
         v->via = nth_root(l, t, r.via);
         v->size = r.size;
@@ -378,6 +379,7 @@ static void know_values(struct live *l, const struct told *t)
         memcpy(&o, t->all + t->head.options.at + i * t->head.options.each, sizeof o);
         o.name[sizeof o.name - 1] = '\0';
         memcpy(l->options[i].name, o.name, sizeof o.name);
+        clean_name(l->options[i].name);
         l->options[i].by_mail = o.when;
         l->options[i].field = (struct live_field){ o.at, o.size };
         l->options[i].def = o.def;
@@ -386,21 +388,54 @@ static void know_values(struct live *l, const struct told *t)
     }
 }
 
-/* Numbers that lengths and shifts are made of. */
+static bool lies_in(struct live_field f, uint64_t size) { return f.at <= size && f.size <= size - f.at; }
+
+/* Whether each field lies in its structure, and each structure is of a size that can be.  The process may be anybody's: what
+ * it tells of itself must not lead this command astray. */
 static bool is_sane(const struct live *l)
 {
-    enum { MOST_STRUCT = 1 << 16 };
-#define X(type, name)                                                                                        \
-    if (l->type##_##name.at > 1 << 20 || l->type##_##name.size > MOST_STRUCT)                                \
+    uint64_t big_head = 64, record = (uint64_t)1 << (l->number.record_shift & 31), anything = 1 << 16, alone = 1 << 16;
+    /* Of how many bytes the structure is read that a field is looked for in. */
+    const uint64_t size_range = l->number.range, size_map = l->number.map, size_record = record, size_class = l->number.class,
+                   size_heap = l->number.heap, size_bin = l->number.bin, size_remote = l->number.remote_place,
+                   size_big = anything, size_os = alone, size_memory = alone, size_mailbox = alone, size_answer = alone;
+    if (l->number.slot_shift != 16 || l->number.record_shift < 5 || l->number.record_shift > 8 || l->number.classes > 256 ||
+        l->number.near_maps > 4096 || size_range > 1 << 17 || size_map > 64 || size_class > 256 || size_heap > 1 << 17 ||
+        l->number.heap_bytes > 1 << 20 || size_heap > l->number.heap_bytes || size_bin > 4096 || l->number.spares > 4096 ||
+        l->number.remote_places > 65535 || size_remote > 64 || !l->number.big_entry || l->number.big_entry > 64 ||
+        l->number.answer > 256 || l->number.answers > 256)
+        return false;
+#define X(type, name)                                                                                                    \
+    if (&l->type##_##name != &l->heap_remote && !lies_in(l->type##_##name, size_##type))                                 \
         return false;
     LIVE_FIELDS(X)
 #undef X
-    return l->number.slot_shift == 16 && l->number.record_shift >= 5 && l->number.record_shift <= 12 &&
-           l->number.classes <= 256 && l->number.near_maps <= 4096 && l->number.range <= MOST_STRUCT &&
-           l->number.map <= 64 && l->number.class <= 256 && l->number.heap <= MOST_STRUCT &&
-           l->number.heap_bytes <= 1 << 24 && l->number.heap <= l->number.heap_bytes && l->number.remote_places <= 65535 &&
-           l->number.remote_place <= 256 && l->number.big_entry <= 256 && l->number.big_entry && l->number.bin <= 4096 && l->number.answer <= 256 &&
-           l->number.answers <= 256;
+#define X(field, unit, words)
+#define COUNTER(field, unit, words)                 \
+    if (!lies_in(l->count.field, size_heap))        \
+        return false;
+#include "stats.def"
+    return l->heap_remote.at <= 2 * l->number.heap_bytes && l->heap_remote.at >= size_heap &&
+           l->heap_bin.at + l->number.classes * l->word <= size_heap &&
+           l->range_near.at + l->number.near_maps * size_map <= size_range && l->big_at.at <= big_head &&
+           lies_in(l->big_places, big_head) && lies_in(l->big_start, l->number.big_entry) &&
+           lies_in(l->big_bytes, l->number.big_entry) && lies_in(l->big_site, l->number.big_entry);
+}
+
+void live_clean(char *s)
+{
+    for (; *s; s++)
+        if ((unsigned char)*s < ' ' || *s == 127)
+            *s = '?';
+}
+
+/* Names that are told are names: they are shown on terminals, and as JSON. */
+static void clean_name(char *s)
+{
+    static const char good[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+~-";
+    for (; *s; s++)
+        if (!strchr(good, *s))
+            *s = '?';
 }
 
 static const char *listen_to(struct live *l, uint64_t note, size_t size)
@@ -416,6 +451,7 @@ static const char *listen_to(struct live *l, uint64_t note, size_t size)
     if (memcmp(t.head.magic, MAGIC, sizeof MAGIC) || t.head.order != ORDER)
         return "its live structure is damaged";
     memcpy(l->release, t.head.release, sizeof t.head.release);
+    clean_name(l->release);
     l->version = t.head.version;
     l->word = t.head.word;
     if (l->version != VERSION)
@@ -485,6 +521,7 @@ static const char *find(struct live *l, const struct mapping *maps, size_t n)
                     return live_trouble(l);
             } else if (live_note(l, &m, OWNER, NOTE, &note, &size)) {
                 l->module = text("%s", maps[i].path);
+                live_clean(l->module);
                 return listen_to(l, note, size);
             }
         }

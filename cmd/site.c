@@ -118,6 +118,7 @@ static char *line_of(FILE *f)
         return NULL;
     }
     line[strcspn(line, "\n")] = '\0';
+    live_clean(line);
     return line;
 }
 
@@ -200,6 +201,7 @@ void site_find(const struct live *l, const struct site_tally *sites, size_t n, s
                 files[i] = file_of(l, maps, m);
         }
         p->module = text("%s", files[i].first ? m->path : "");
+        live_clean(p->module);
         if (!files[i].first)
             continue;
         p->offset -= files[i].bias;

@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOKS = 3, MOST_RANGES = 1024, MOST_HEAPS = 1 << 20, MOST_SLOTS = 1 << 24, MOST_BIG = 1 << 24 };
+enum { LOOKS = 3, MOST_RANGES = 1024, MOST_HEAPS = 1 << 20, MOST_SLOTS = 1 << 22, MOST_BIG = 1 << 24 };
 
 /* A range, as it was read. */
 struct range {
@@ -36,7 +36,7 @@ struct look {
     unsigned bits; /* in a word */
     struct range *ranges;
     size_t nranges;
-    uint64_t runs, nursery_slots, remote_blocks;
+    uint64_t runs, run_slots, slots, nursery_slots, remote_blocks;
     const char *wrong;
 };
 
@@ -224,8 +224,9 @@ static void count_run(struct look *k, const struct range *r, uint64_t slot, cons
     const struct live *l = k->l;
     uint64_t slots = live_get(record, l->record_run), bytes = live_get(record, l->record_bytes);
     uint64_t all = slots << l->number.slot_shift, kept = live_get(record, l->record_listed);
-    if (!slots || slots > r->used - slot || bytes > all)
+    if (!slots || slots > r->used - slot || bytes > all || slots > k->slots - k->run_slots)
         return; /* it is just coming or going */
+    k->run_slots += slots;
     if (kept == l->number.run_live) {
         k->runs++;
         k->sum->live_bytes += bytes;
@@ -380,6 +381,7 @@ static void read_bitmaps(struct look *k, struct bitmaps *b)
 static void count_range(struct look *k, const struct range *r, struct bitmaps *b)
 {
     const struct live *l = k->l;
+    k->slots += r->used;
     uint64_t inside = UINT64_MAX; /* the mapping that goes on here: what its slots are backed by */
     for (uint64_t i = 0; i < r->used; i++) {
         uint64_t tag = live_get(r->tags + i * l->word, own_word(l));
@@ -442,6 +444,9 @@ static bool list_heaps(struct look *k)
         at = live_number(next, l->heap_next.size);
     }
     qsort(t->heaps, t->nheaps, sizeof *t->heaps, heap_order);
+    for (size_t i = 1; i < t->nheaps; i++)
+        if (t->heaps[i].address == t->heaps[i - 1].address)
+            k->wrong = "its heaps are damaged";
     return true;
 }
 

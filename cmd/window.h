@@ -127,6 +127,7 @@ struct live_faults {
     char command[32];
 };
 bool live_faults(pid_t pid, struct live_faults *f); /* of /proc/PID/stat */
+void live_clean(char *s); /* makes of it what may be shown on a terminal */
 
 /* Mappings of a process. */
 struct mapping {

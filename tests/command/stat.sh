@@ -245,4 +245,42 @@ gone() { # it ends in the middle: an error or the last numbers, never a crash
     done
 }
 ok "gone in the middle" gone
+
+# Anything at all in what it tells, and in what it holds: an error or numbers, never a crash, and soon.
+garbage() {
+    start "$scratch/stand" threads || return 1
+    python3 - "$hakmem" "$pid" "$(readlink -f "$so")" <<'END'
+import random, subprocess, sys
+hakmem, pid, so = sys.argv[1:]
+random.seed(7)
+maps = [(int(a, 16), int(b, 16), rights, path) for a, b, rights, path in
+        ((*l.split()[0].split("-"), l.split()[1], l.split()[-1]) for l in open(f"/proc/{pid}/maps"))]
+base = min(m[0] for m in maps if m[3] == so)
+blob = open(so, "rb").read()
+told = [(base + blob.index(b"HAKMEM\0\0") - 12, 150), (base + blob.index(b"HAKMEM live\n"), 6000)]
+held = told + [(m[0], min(m[1] - m[0], 1 << 20)) for m in maps
+               if m[2].startswith("rw") and (m[3] == so or "/" not in m[3] and "[" not in m[3])]
+with open(f"/proc/{pid}/mem", "r+b", buffering=0) as mem:
+    for i in range(60):
+        was = []
+        for _ in range(random.choice([1, 2, 5, 50])):
+            start, size = random.choice(told if i % 2 else held)
+            at, n = start + random.randrange(size) // 4 * 4, random.choice([1, 2, 4, 8])
+            mem.seek(at)
+            was.append((at, mem.read(n)))
+            mem.seek(at)
+            mem.write(random.choice([random.randbytes(n), b"\xff" * n, bytes(n), b"\xff" * (n - 1) + b"\x7f"]))
+        r = subprocess.run([hakmem, "stat", "--json", "--no-names", pid], capture_output=True, timeout=60)
+        assert r.returncode in (0, 1), (i, r)
+        assert (r.returncode == 1) == (r.stderr.count(b"\n") == 1), (i, r)
+        for at, old in reversed(was):
+            mem.seek(at)
+            mem.write(old)
+END
+}
+if command -v python3 >/dev/null; then
+    ok "garbage in its memory" garbage
+else
+    skip "garbage in its memory" "no python3"
+fi
 done_testing

@@ -209,7 +209,7 @@ static void put(size_t number, uint64_t verb, uint64_t option, uint64_t value)
     struct hkm_live_request *r = &hkm_live_mailbox.request;
     *r = (struct hkm_live_request){ number, verb, option, value, 0 };
     r->check = hkm_live_check(r);
-    hkm_store(&hkm_superslab_stats.mail, number);
+    hkm_store_rel(&hkm_superslab_stats.mail, number);
 }
 
 static enum hkm_live_result ask(size_t number, uint64_t verb, uint64_t option, uint64_t value)
@@ -384,7 +384,7 @@ START_TEST(purges_among_threads)
     for (size_t i = 0; i < THREADS; i++)
         threads[i] = unit_start(work, (void *)(i + 1));
     while (hkm_load(&running))
-        if (!hkm_live_asked()) {
+        if (!hkm_live_asked() && !hkm_load_acq(&hkm_live_mailbox.busy)) { /* nobody reads it */
             number++;
             put(number, number % 8 ? HKM_LIVE_PURGE : HKM_LIVE_SET, option_index("PURGE_MS"), number % 3);
             usleep(500);
