@@ -368,7 +368,8 @@ static void know_values(struct live *l, const struct told *t)
         struct live_value *v = &l->values[l->nvalues++];
         memcpy(v->name, r.name, sizeof r.name);
         clean_name(v->name);
-        v->address = narrow(l, nth_root(l, t, r.root) + r.at);
+        v->root = nth_root(l, t, r.root);
+        v->at = r.at;
         v->via = nth_root(l, t, r.via);
         v->size = r.size;
     }

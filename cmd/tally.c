@@ -579,10 +579,11 @@ static void read_values(struct look *k)
     k->t->nvalues = l->nvalues;
     for (size_t i = 0; i < l->nvalues; i++) {
         const struct live_value *v = &l->values[i];
-        uint64_t address = v->address + (v->via ? root_word(k, v->via) : 0);
+        uint64_t base = v->root + (v->via ? root_word(k, v->via) : 0), address = base + v->at;
         if (l->word == 4)
             address = (uint32_t)address;
-        k->t->values[i] = root_field(k, address, (struct live_field){ 0, (uint16_t)v->size });
+        if (base)
+            k->t->values[i] = root_field(k, address, (struct live_field){ 0, (uint16_t)v->size });
     }
 }
 

@@ -62,9 +62,10 @@ struct live_option {
 };
 struct live_value { /* shown as it is */
     char name[33];
-    uint64_t address;
-    unsigned size;
+    uint64_t root;
     uint64_t via; /* address of a word to be added to it; 0: none */
+    uint32_t at;
+    unsigned size;
 };
 
 struct live {

@@ -22,14 +22,14 @@ enum hkm_live_kind {
     HKM_LIVE_ROOT = 1, /* at: where in the note's description its word is, which is added to that word's address */
     HKM_LIVE_FIELD,    /* at: offset in the structure */
     HKM_LIVE_NUMBER,   /* at: the value */
-    HKM_LIVE_VALUE,    /* at: offset from the root's address, to which the word at the root `via`, if not 0, is added */
+    HKM_LIVE_VALUE,    /* at: offset from the root's address plus the word at `via`; 0 counts where there is none */
 };
 struct hkm_live_row {
     char name[32];
     uint32_t at;
     uint16_t size; /* bytes; of a root 0 */
     uint8_t kind;
-    uint8_t root, via; /* of a value: number of the root, counted from 1 */
+    uint8_t root, via; /* of a value: numbers of roots, counted from 1; 0: none */
     uint8_t unused[3];
 };
 struct hkm_live_option {

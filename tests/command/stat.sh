@@ -17,10 +17,12 @@ done
 
 # ---- the same, to the byte
 same_numbers() { start "$@" && json "$pid" && agree; }
+nothing_yet() { grep -q '"big_table_places": 0,' "$scratch/json"; }
 exact() { grep -q '"exact": true' "$scratch/json"; }
 for what in first fill threads; do
     ok "stand $what: the numbers are its own" same_numbers "$scratch/stand" "$what"
     ok "and they add up" exact
+    [ "$what" != first ] || ok "what is not there yet is 0" nothing_yet
     last=$pid
 done
 faults() { # of the kernel
@@ -48,6 +50,10 @@ assert sum(t["remote_bytes"] for t in j["threads"]) == j["remote_bytes"]
 assert sorted(t["state"] for t in j["threads"]) == ["live", "live", "parked", "parked"], j["threads"]
 assert sum(j["groups"]) == sum(c["size"] * c["live_blocks"] for c in j["classes"] if c["size"] <= 1024)
 assert j["options"]["DIRTY_KB"] == 4096
+p = j["policy"]
+assert p["slots_mapped"] * 65536 == j["mapped_bytes"] - j["big_bytes"], p
+assert p["slots_dirty"] * 65536 == j["dirty_bytes"], p
+assert j["big_blocks"] < p["big_table_places"] <= 65536 and p["big_table_places"] % 2 == 0, p
 END
 }
 if command -v python3 >/dev/null; then
