@@ -334,7 +334,7 @@ static void put_line(struct picture *p, const char *before, const char *line)
     }
     put(p, before, strlen(before));
     put(p, line, n);
-    put(p, "\033[0m\033[K\r\n", 9);
+    put(p, "\033[0m\033[K\n", 8);
 }
 
 static void add_text(char *line, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -73,57 +73,61 @@ if not pid:
         os.dup2(slave, fd)
     os.execv(sys.argv[1], sys.argv[1:2] + ["top", "-d", "0.2"] + sys.argv[2:])
 
-def read(seconds):
-    text, end = b"", time.time() + seconds
-    while time.time() < end:
-        if select.select([master], [], [], 0.05)[0]:
-            try:
-                text += os.read(master, 65536)
-            except OSError:
-                break
-    return text.decode(errors="replace")
+text = ""
 
-def picture(text):  # the last whole one
-    return text.split("\033[H")[-2]
-
-def expect(what, condition, text):
-    print(("ok: " if condition else "NOT ok: ") + what)
-    if not condition:
-        print(repr(text))
+def expect(what, condition, seconds=30):
+    """Reads on until what the terminal has been sent since the last expectation fulfils the condition."""
+    global text
+    text, end, ended = "", time.time() + seconds, False
+    while not condition(text) and time.time() < end and not ended:
+        if select.select([master], [], [], 0.1)[0]:
+            text += os.read(master, 65536).decode(errors="replace")
+    good = condition(text)
+    print(("ok: " if good else "NOT ok: ") + what)
+    if not good:
+        print(repr(text[-3000:]))
         os.kill(pid, signal.SIGKILL)
         sys.exit(1)
 
-def press(key):
-    os.write(master, key.encode())
-    return read(0.7)
+def pictures(sent):  # whole ones
+    return sent.split("\033[H")[1:-1]
 
-text = read(1.5)
-expect("its own screen, without cursor", "\033[?1049h" in text and "\033[?25l" in text, text)
-expect("several pictures", text.count("\033[H") > 3, text)
-expect("processes", "PID" in picture(text) and "stand" in picture(text), text)
-expect("sorted by what lives", "LIVEv" in picture(text), text)
-expect("echo is off", not termios.tcgetattr(slave)[3] & termios.ECHO, text)
-lines = picture(text).split("\r\n")
-expect("no line is too long", all(len(re.sub("\033\\[[0-9]*[mK]|\r", "", l)) <= 100 for l in lines[:-1]), lines)
-expect("faults", "FAULTSv" in picture(press("F")), "")
-expect("reversed", "FAULTS^" in picture(press("r")), "")
-expect("the next column", "FAULTS/sv" in picture(press("r>")) , "")
-expect("classes", "SIZE" in picture(press("c")) , "")
-expect("threads", "THREAD" in picture(press("t")), "")
-expect("sites", "SITE" in picture(press("s")), "")
-expect("options", "DIRTY_KB" in picture(press("o")) or "NAME" in picture(press("o")), "")
-text = press("b")
-expect("back", "PID" in picture(text), text)
-expect("one is chosen", "\033[1m" in picture(press("j")), "")
+def shows(*words):
+    return lambda sent: any(all(w in p for w in words) for p in pictures(sent))
+
+def press(key, what, *words):
+    os.write(master, key.encode())
+    expect(what, shows(*words))
+
+def width(line):
+    return len(re.sub("\033\\[[0-9;]*[mKHJ]|\r", "", line))
+
+expect("its own screen, without cursor, several pictures",
+       lambda t: "\033[?1049h" in t and "\033[?25l" in t and len(pictures(t)) > 2)
+expect("processes, sorted by what lives", shows("PID", "stand", "LIVEv"))
+expect("no line is too long", lambda t: pictures(t) and all(width(l) <= 100 for p in pictures(t) for l in p.split("\n")))
+expect("echo is off", lambda t: not termios.tcgetattr(slave)[3] & termios.ECHO)
+press("F", "by faults", "FAULTSv")
+press("r", "reversed", "FAULTS^")
+press(">", "the next column", "FAULTS/s^")
+press("\033[D", "and back by an arrow", "FAULTS^")
+press("c", "classes", "SIZE", "SLABS")
+press("t", "threads", "THREAD", "REFILLS")
+press("s", "sites", "KEPT KiB", "SITE")
+press("o", "options", "DEFAULT", "NAME")
+press("b", "back", "PID", "MAPPED")
+press("j", "one is chosen", "\033[1m")
+press("\r", "its classes", "classes of process")
+press("\033", "and back", "PID", "MAPPED")
 size(slave, 8, 40)
 os.kill(pid, signal.SIGWINCH)
-text = picture(read(0.8))
-expect("another size", "\033[8;1H" in text and all(len(l) < 60 for l in text.split("\r\n")[:-1]), text)
-text = press("q")
-expect("the screen as it was", "\033[?1049l" in text and "\033[?25h" in text, text)
+expect("another size", lambda t: any("\033[8;1H" in p and all(width(l) <= 40 for l in p.split("\n")) for p in pictures(t)))
+os.write(master, b"q")
+expect("the screen as it was", lambda t: "\033[?1049l" in t and "\033[?25h" in t)
 done, status = os.waitpid(pid, 0)
-expect("a good end", status == 0, status)
-expect("the terminal as it was", termios.tcgetattr(slave) == before, "")
+if status or termios.tcgetattr(slave) != before:
+    print("it ended with", status, "or the terminal is not as it was")
+    sys.exit(1)
 END
 if command -v python3 >/dev/null; then
     ok "on a terminal" python3 "$scratch/terminal.py" "$hakmem" "$one" "$two"
@@ -132,17 +136,18 @@ else
 fi
 interrupted() { # by a signal it also leaves the terminal as it was
     python3 - "$hakmem" <<'END'
-import os, pty, signal, sys, termios, time
+import os, pty, sys
 pid, master = pty.fork()
 if not pid:
     os.execv(sys.argv[1], [sys.argv[1], "top", "-d", "0.1"])
-time.sleep(1)
+text = b""
+while b"\033[J" not in text: # the first picture
+    text += os.read(master, 65536)
 os.write(master, b"\x03")
-text, end = b"", time.time() + 5
 try:
-    while time.time() < end:
+    while True:
         text += os.read(master, 65536)
-except OSError:
+except OSError: # it has ended
     pass
 assert b"\033[?1049l" in text, text[-200:]
 assert os.waitpid(pid, 0)[1] == 0
