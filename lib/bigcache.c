@@ -29,6 +29,7 @@ static struct HKM_OWN_LINES {
     hkm_word bytes; /* not less than what is in the table */
 } held;
 HKM_SHOWN(held, hkm_bigcache_all_hits);
+_Static_assert(offsetof(__typeof__(held), hits) == 0, "it is shown where the structure begins");
 static hkm_word used[(CLASSES + HKM_WORD_BITS - 1) / HKM_WORD_BITS]; /* a bit is set for each class that has a block */
 
 size_t hkm_bigcache_bytes(void) { return hkm_load(&held.bytes); }

@@ -37,6 +37,7 @@ static struct HKM_OWN_LINES {
 } threads = { .lock = HKM_LOCK_INIT(HKM_RANK_THREADS) };
 static struct HKM_OWN_LINES { struct hkm_lock lock; } late_heap = { HKM_LOCK_INIT(HKM_RANK_LATE) };
 HKM_SHOWN(threads, hkm_thread_nparked);
+_Static_assert(offsetof(__typeof__(threads), nparked) == 0, "it is shown where the structure begins");
 static hkm_word norphaned;
 static hkm_word settled;      /* threads.lock: the generation in which all heaps' states are true */
 static struct hkm_heap *late; /* late_heap.lock */
