@@ -44,7 +44,7 @@ int main(int argc, char **argv)
     live = bench_arg(argc, argv, 5, 2000);
     swings = argc > 6 && strcmp(argv[6], "swing") == 0;
     if (!nthreads || !iter || from < 16 || to < from || !live || (argc > 6 && !swings))
-        bench_die("usage: independent [NTHREADS [ITER [MIN MAX [LIVE [swing]]]]]");
+        bench_usage("usage: independent [NTHREADS [ITER [MIN MAX [LIVE [swing]]]]]");
     unsigned long *number = bench_map(nthreads * sizeof *number);
     for (unsigned long i = 0; i < nthreads; i++)
         number[i] = i;

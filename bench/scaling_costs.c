@@ -137,7 +137,7 @@ int main(int argc, char **argv)
     hkm_word own[16] HKM_ALIGNED(64) = { 0 };
     rounds = bench_arg(argc, argv, 1, 7);
     if (!rounds)
-        bench_die("usage: scaling_costs [ROUNDS]");
+        bench_usage("usage: scaling_costs [ROUNDS]");
     bench_prove();
     hkm_os_init();
     hkm_option_init();
