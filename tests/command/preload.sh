@@ -145,7 +145,9 @@ ok "a root without /etc" fails 1 '/etc: No such file' preload enable --root "$ro
 fresh
 ok "the library is missing" refuses 4 "/usr/$lib/libhakmem.so.1, for programs of .*: No such file" \
     --library '/usr/$LIB/libhakmem.so.1'
+rm "$root/usr/$lib/libhakmem.so.0" # where it expects it, if it is one that is installed
 ok "not installed where the command expects it" refuses 4 'libhakmem.so.0: the library is not installed there'
+fresh
 ok "a relative path" refuses 4 'not an absolute path' --library libhakmem.so.0
 ok "a path with a blank" refuses 4 'not an absolute path without blanks' --library '/a b/libhakmem.so.0'
 ok "a library of another name" refuses 4 'does not begin with libhakmem.so' --library '/usr/$LIB/libc.so.6'

@@ -208,7 +208,10 @@ cross_system() {
         mkdir "$cross/srv/cross" && cp "$first/hakmem_$upstream.orig.tar.gz" "$first"/*.debian.tar.xz "$first"/*.dsc "$cross/srv/cross" &&
         in_system "$cross" sh -c "cd /srv/cross && dpkg-source -x *.dsc hakmem-$upstream"
 }
-build_depends() { in_system "$cross" apt-get -q -y --no-install-recommends -a arm64 -P cross,nocheck build-dep "/srv/cross/hakmem-$upstream"; }
+build_depends() { # the other machine's C library is what sbuild, too, adds to every cross build
+    in_system "$cross" apt-get -q -y --no-install-recommends install libc6-dev:arm64 &&
+        in_system "$cross" apt-get -q -y --no-install-recommends -a arm64 -P cross,nocheck build-dep "/srv/cross/hakmem-$upstream"
+}
 cross_build() {
     in_system "$cross" sh -c "cd /srv/cross/hakmem-$upstream && DEB_BUILD_OPTIONS='parallel=$(nproc) nocheck' dpkg-buildpackage -us -uc -b -aarm64 -Pcross,nocheck" &&
         [ "$(dpkg -f "$cross/srv/cross/libhakmem0_${version}_arm64.deb" Architecture)" = arm64 ]
