@@ -109,11 +109,15 @@ done
 pages() { # PACKAGE SECTION...: has pages of these sections alone, and some
     diff <(dpkg -c "$(deb "$1")" | grep -o '/man/man.' | sort -u) <(printf '/man/man%s\n' "${@:2}" | sort)
 }
-ok "libhakmem-dev: manual pages of section 3" pages libhakmem-dev 3
-sections=()
-for page in "$source"/man/*.[178]; do sections+=("${page##*.}"); done
-mapfile -t sections < <(printf '%s\n' "${sections[@]}" | sort -u)
-ok "hakmem: those of ${sections[*]}" pages hakmem "${sections[@]}"
+sections() { # PATTERN: those that there are pages of
+    local page
+    # shellcheck disable=SC2231  # a pattern
+    for page in "$source"/man/*.$1; do printf '%s\n' "${page##*.}"; done | sort -u
+}
+for package in 'libhakmem-dev [35]' 'hakmem [178]'; do
+    mapfile -t found < <(sections "${package#* }")
+    ok "${package% *}: manual pages of sections ${found[*]}" pages "${package% *}" "${found[@]}"
+done
 field() { # PACKAGE FIELD VALUE
     local is
     is=$(dpkg -f "$(eval echo "$first/$1_*.deb")" "$2")
