@@ -4,7 +4,7 @@
 #
 # man_examples.sh: what the manual pages tell their reader to type into a shell works as it stands there.  Every literal
 # block that is no C program (tests/lint/man_examples.sh tries those) is run, all but its names of files: in an installation
-# below a folder of its own, and, where it changes the system, in a small system of its own.
+# below a folder of its own, and, where it changes the system, in a small system of its own.  Those of section 5 are layouts.
 # shellcheck disable=SC2317  # ok calls the functions
 # shellcheck source=tests/command/common.sh
 . "$(dirname "$0")/common.sh"
@@ -29,6 +29,18 @@ case \$1 in
     *) exec '$hakmem' "\$@" ;;
 esac
 END
+# A server to be looked into.
+cat >"$scratch/server.py" <<'END'
+import time
+while True:
+    held = [bytes(5000) for _ in range(3000)]
+    del held
+    time.sleep(0.02)
+END
+LD_PRELOAD=$so PYTHONMALLOC=malloc python3 "$scratch/server.py" &
+server=$!
+trap 'kill $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$scratch"' EXIT
+printf '#!/bin/sh\necho %s\n' $server >"$bin/pidof"
 chmod +x "$bin"/*
 cat >"$scratch/work/program.c" <<'END'
 #include <stdio.h>
@@ -57,7 +69,7 @@ awk -v work="$scratch/work" '
         gsub(/\\e/, "\\"); gsub(/\\&/, "")
         if (fresh && /^\/\* [a-z]+\.c: /) { file = work "/" $2; sub(/:$/, "", file) }
         fresh = 0; print > file
-    }' "$source_dir"/man/*.[1-8]
+    }' "$source_dir"/man/*.[!5]
 
 inside() { # ROOT FILE: runs a block there, with a /proc where that can be
     cp "$2" "$1/tmp/block"
@@ -68,7 +80,7 @@ inside() { # ROOT FILE: runs a block there, with a /proc where that can be
 run_block() { # FILE
     local block=$1 status=0
     cd "$scratch/work" || return 1
-    sed -i -e "s,/srv/chroot,$root,g" "$block"
+    sed -i -e "s,/srv/chroot,$root,g" -e "s,/var/lib/node_exporter,$scratch,g" "$block"
     if grep -q '/etc/hakmem' "$block" || grep -q '^hakmem preload [a-z]*$' "$block"; then
         inside "$root" "$block" >"$scratch/out" 2>&1 || status=$?
     else
