@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { LOOKS = 3, MOST_RANGES = 1024, MOST_HEAPS = 1 << 20, MOST_SLOTS = 1 << 22, MOST_BIG = 1 << 24 };
 
@@ -37,6 +38,7 @@ struct look {
     struct range *ranges;
     size_t nranges;
     uint64_t runs, run_slots, slots, nursery_slots, remote_blocks;
+    uint64_t room; /* bytes that its tables may take here yet */
     const char *wrong;
 };
 
@@ -45,6 +47,24 @@ static struct live_field own_word(const struct live *l) { return (struct live_fi
 static uint64_t less(uint64_t a, uint64_t b) { return a > b ? a - b : 0; }
 
 static unsigned ones(uint64_t n) { return (unsigned)__builtin_popcountll(n); }
+
+/* Tables are some 0.2 % of the memory that they tell of: who tells of more than a quarter of this machine's makes it up. */
+static uint64_t room_for_tables(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page / 4 : SIZE_MAX / 4;
+}
+
+static bool has_room(struct look *k, uint64_t n, uint64_t each)
+{
+    uint64_t bytes;
+    if (__builtin_mul_overflow(n, each, &bytes) || bytes > k->room || bytes > SIZE_MAX / 4) {
+        k->wrong = "its tables are damaged";
+        return false;
+    }
+    k->room -= bytes;
+    return true;
+}
 
 static uint64_t root_word(struct look *k, uint64_t address)
 {
@@ -96,7 +116,9 @@ static bool read_range(struct look *k, uint64_t address, uint64_t *next)
         r->base = live_get(head, l->range_base);
         r->slabs = live_get(head, l->range_slabs);
         r->used = live_get(head, l->range_used);
-        good = r->used <= MOST_SLOTS;
+        if (r->used > MOST_SLOTS)
+            k->wrong = "its tables are damaged";
+        good = !k->wrong && has_room(k, r->used, l->word + each);
     }
     if (good && r->used) {
         r->words = (r->used + k->bits - 1) / k->bits;
@@ -296,8 +318,9 @@ static bool is_slab(struct look *k, const char *record, struct class_tally **cla
     const struct live *l = k->l;
     uint64_t cls = live_get(record, l->record_cls), size = live_get(record, l->record_size);
     uint64_t blocks = live_get(record, l->record_blocks), nfree = live_get(record, l->record_nfree);
-    if (cls >= k->t->nclasses || !size || size != k->t->classes[cls].size || nfree > blocks ||
-        size * blocks > (uint64_t)1 << l->number.slot_shift || live_get(record, l->record_words) * k->bits < blocks)
+    uint64_t words = live_get(record, l->record_words), slot = (uint64_t)1 << l->number.slot_shift;
+    if (cls >= k->t->nclasses || !size || size != k->t->classes[cls].size || nfree > blocks || blocks > slot / size ||
+        words > slot / k->bits || words * k->bits < blocks)
         return false;
     *class = &k->t->classes[cls];
     return true;
@@ -344,6 +367,10 @@ static void count_slab(struct look *k, const char *record, struct bitmaps *b)
 static void read_bitmaps(struct look *k, struct bitmaps *b)
 {
     const struct live *l = k->l;
+    if (k->wrong || !has_room(k, b->nbytes, 1)) {
+        free(b->more);
+        return;
+    }
     b->bytes = must(calloc(1, b->nbytes + 1));
     b->pieces = must(malloc((b->n + 1) * sizeof *b->pieces));
     for (size_t i = 0; i < b->n; i++)
@@ -525,7 +552,7 @@ static void count_big(struct look *k)
         return;
     uint64_t places = root_field(k, table, l->big_places);
     size_t each = l->number.big_entry;
-    if (k->wrong || places > MOST_BIG)
+    if (k->wrong || places > MOST_BIG || !has_room(k, places, each))
         return;
     char *entries = must(malloc(places * each + 1));
     if (live_read(l, table + l->big_at.at, entries, places * each)) {
@@ -650,11 +677,11 @@ static void group(struct tally *t)
 
 static const char *look(const struct live *l, struct tally *t)
 {
-    struct look k = { .l = l, .t = t, .sum = &t->stats };
+    struct look k = { .l = l, .t = t, .sum = &t->stats, .room = room_for_tables() };
     struct bitmaps b = { 0 };
     read_options(&k);
     read_os(&k);
-    if (!k.wrong && (!read_classes(&k) || !list_heaps(&k) || !read_ranges(&k)))
+    if (!k.wrong && (!read_classes(&k) || !list_heaps(&k) || !read_ranges(&k)) && !k.wrong)
         k.wrong = live_trouble(l);
     for (size_t i = 0; !k.wrong && i < k.nranges; i++)
         count_range(&k, &k.ranges[i], &b);

@@ -236,6 +236,25 @@ ok "another byte order" patched 16 '\x1\x1\x1\x1' 'its live structure is damaged
 ok "a size that cannot be" patched 24 '\xff\xff\xff\x7f' 'its live structure is damaged'
 ok "a table beyond its end" patched 48 '\xf0\xff\xff\x7f' 'its live structure is damaged'
 ok "a row that is not told" patched 72 'xxxx' 'does not tell its root range'
+# Rows that lead to other numbers: each is sane by itself.  That these were believed once made the command read beyond its
+# buffers, and want more memory than there is.
+row_at() { LC_ALL=C grep -abo "$1" "$so" | head -n 1 | cut -d: -f1; }
+misled() { # ROW OTHER-ROW: the first shows what the second does, as a word of 64 bits
+    local row other
+    row=$(row_at "$1") other=$(row_at "$2")
+    cp "$so" "$scratch/copy/libhakmem.so.0"
+    dd if="$so" of="$scratch/copy/libhakmem.so.0" bs=1 skip=$((other + 32)) seek=$((row + 32)) count=6 conv=notrunc status=none
+    start env LD_LIBRARY_PATH="$scratch/copy" "$scratch/moved" threads || return 1
+    run_command stat --json --no-names "$pid"
+    stop "$pid"
+    [ "$code" -le 1 ] && ! grep -v "^hakmem: process $pid: " "$scratch/err"
+}
+for rows in "record.words record.owner" "record.words record.free" "record.blocks record.owner" "record.run record.owner" \
+    "range.used range.base" "range.next range.base" "big.places big.start" "heap.nremote heap.next" "heap.bump heap.next"; do
+    # shellcheck disable=SC2086  # two words
+    ok "${rows% *} leads to ${rows#* }: an error or numbers, never a crash" misled $rows
+done
+
 gone() { # it ends in the middle: an error or the last numbers, never a crash
     local i
     for i in 1 2 3 4 5 6; do
