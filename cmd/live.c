@@ -221,15 +221,18 @@ static size_t up(size_t n, size_t unit) { return (n + unit - 1) / unit * unit; }
 static bool note_among(const char *notes, size_t size, size_t align, const char *owner, unsigned type, size_t *at, size_t *length)
 {
     for (size_t i = 0; i + 12 <= size;) {
-        size_t name = live_number(notes + i, 4), desc = live_number(notes + i + 4, 4), start = i + 12;
-        if (name > size || desc > size || start + up(name, align) > size || start + up(name, align) + desc > size)
+        size_t name = live_number(notes + i, 4), desc = live_number(notes + i + 4, 4);
+        if (name > size || desc > size)
             return false;
-        if (live_number(notes + i + 8, 4) == type && name == strlen(owner) + 1 && !memcmp(notes + start, owner, name)) {
-            *at = start + up(name, align);
+        size_t start = up(i + 12 + name, align); /* of the description: its place is aligned, not the name's length */
+        if (start > size || desc > size - start)
+            return false;
+        if (live_number(notes + i + 8, 4) == type && name == strlen(owner) + 1 && !memcmp(notes + i + 12, owner, name)) {
+            *at = start;
             *length = desc;
             return true;
         }
-        i = start + up(name, align) + up(desc, align);
+        i = up(start + desc, align);
     }
     return false;
 }
