@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,40 +56,56 @@ static struct file file_of(const struct live *l, const struct mapping *maps, con
 
 /* ---- addr2line ----------------------------------------------------------------------------------------------------- */
 
-/* The file has this build id, or none is known. */
-static bool is_it(const char *path, const struct file *f)
+/* The file is a plain one and has this build id, or is, when that is not known, the mapped one.  Under the name of what is
+ * mapped there may be anything by now, a link to a device for instance, whose opening may have an effect: so it is looked at
+ * before it is opened for reading.  The descriptor; -1: it is not it. */
+static int open_it(const char *path, const struct file *f)
 {
-    struct elf e;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct elf e = { 0 };
+    struct stat s;
+    char *self;
+    int found = open(path, O_PATH | O_CLOEXEC), fd = -1;
+    if (found < 0)
+        return -1;
+    if (fstat(found, &s) == 0 && S_ISREG(s.st_mode) && (f->id_size || s.st_ino == f->first->inode)) {
+        self = text("/proc/self/fd/%d", found);
+        fd = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        free(self);
+    }
+    close(found);
     if (fd < 0)
-        return false;
+        return -1;
     bool same = !elf_read(&e, fd) && (!f->id_size || memmem(e.map, e.size, f->id, f->id_size));
     if (e.map)
         munmap((void *)(uintptr_t)e.map, e.size);
-    close(fd);
-    return same;
+    if (!same) {
+        close(fd);
+        return -1;
+    }
+    return fd;
 }
 
-/* The file itself, if it is still to be had.  NULL: it is not. */
-static char *open_file(const struct live *l, const struct file *f)
+/* The file itself, if it is still to be had.  -1: it is not. */
+static int open_file(const struct live *l, const struct file *f)
 {
     char *paths[] = {
-        text("/proc/%d/root%s", (int)l->pid, f->first->path),
         text("/proc/%d/map_files/%llx-%llx", (int)l->pid, (unsigned long long)f->first->start,
              (unsigned long long)f->first->end),
+        text("/proc/%d/root%s", (int)l->pid, f->first->path),
     };
-    char *found = NULL;
+    int found = -1;
     for (size_t i = 0; i < COUNT_OF(paths); i++) {
-        if (!found && is_it(paths[i], f))
-            found = paths[i];
-        else
-            free(paths[i]);
+        if (found < 0)
+            found = open_it(paths[i], f);
+        free(paths[i]);
     }
     return found;
 }
 
-/* Starts it with its output in a pipe; -1: there is none. */
-static int start(const char *const argv[], pid_t *pid)
+enum { ITS_FILE = 3 };
+#define ITS_PATH "/proc/self/fd/3"
+/* Starts it with its output in a pipe, and with the file; -1: there is none. */
+static int start(const char *const argv[], int file, pid_t *pid)
 {
     extern char **environ;
     int ends[2];
@@ -99,6 +116,7 @@ static int start(const char *const argv[], pid_t *pid)
     posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
     posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
     posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
+    posix_spawn_file_actions_adddup2(&actions, file, ITS_FILE); /* last: the pipe may have had that number */
     int error = posix_spawnp(pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
@@ -122,14 +140,14 @@ static char *line_of(FILE *f)
     return line;
 }
 
-static void name_batch(const char *file, struct place **places, size_t n)
+static void name_batch(int file, struct place **places, size_t n)
 {
-    const char *argv[BATCH + 6] = { "addr2line", "-f", "-C", "-e", file };
+    const char *argv[BATCH + 6] = { "addr2line", "-f", "-C", "-e", ITS_PATH };
     char *addresses[BATCH];
     pid_t pid;
     for (size_t i = 0; i < n; i++) /* a return address lies behind the call */
         argv[5 + i] = addresses[i] = text("0x%llx", (unsigned long long)(places[i]->offset - (places[i]->offset != 0)));
-    int fd = start(argv, &pid);
+    int fd = start(argv, file, &pid);
     FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
     for (size_t i = 0; f && i < n; i++) {
         char *function = line_of(f), *line = function ? line_of(f) : NULL;
@@ -162,8 +180,8 @@ static void name_all(const struct live *l, const struct file *files, struct plac
     for (size_t i = 0; i < n; i++) {
         struct place *batch[BATCH];
         size_t count = 0;
-        char *file = done[i] || !files[i].first ? NULL : open_file(l, &files[i]);
-        for (size_t j = i; file && j < n; j++) {
+        int file = done[i] || !files[i].first ? -1 : open_file(l, &files[i]);
+        for (size_t j = i; file >= 0 && j < n; j++) {
             if (files[j].first != files[i].first)
                 continue;
             done[j] = true;
@@ -175,7 +193,8 @@ static void name_all(const struct live *l, const struct file *files, struct plac
         }
         if (count)
             name_batch(file, batch, count);
-        free(file);
+        if (file >= 0)
+            close(file);
     }
     free(done);
 }

@@ -81,6 +81,25 @@ outlives() { # the same places in another process, wherever it is mapped
 }
 ok "build id and offset are those of every process" outlives
 
+# What it had mapped is another thing by now, such as a device, whose opening may do something.
+replaced() {
+    local pid
+    cp "$scratch/stand" "$scratch/other"
+    start "$scratch/other" fill || return 1
+    rm "$scratch/other"
+    ln -s /dev/tty "$scratch/other (deleted)" # as maps calls it then
+    strace -f -e trace=openat -o "$scratch/calls" "$hakmem" stat --json "$pid" >"$scratch/out" 2>&1
+    code=$?
+    stop "$pid"
+    [ $code = 0 ] && grep -q openat "$scratch/calls" &&
+        ! grep '/other (deleted)"' "$scratch/calls" | grep -v O_PATH
+}
+if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
+    ok "a file that was replaced is looked at before it is opened" replaced
+else
+    skip "a file that was replaced is looked at before it is opened" "no strace"
+fi
+
 # ---- as words
 words() {
     gives 0 stat "$last" && grep -q "^process $last (stand), libhakmem " "$scratch/out" &&
