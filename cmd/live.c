@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -442,6 +443,18 @@ static void clean_name(char *s)
             *s = '?';
 }
 
+/* What is wrong, in words with numbers in them.  One at a time: `hakmem top` asks again and again, for days. */
+static const char *trouble(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static const char *trouble(const char *format, ...)
+{
+    static char said[256];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(said, sizeof said, format, arguments);
+    va_end(arguments);
+    return said;
+}
+
 static const char *listen_to(struct live *l, uint64_t note, size_t size)
 {
     static struct told t;
@@ -459,8 +472,8 @@ static const char *listen_to(struct live *l, uint64_t note, size_t size)
     l->version = t.head.version;
     l->word = t.head.word;
     if (l->version != VERSION)
-        return text("its libhakmem %s has a live structure of version %u, and this command reads version %d: use the "
-                    "command of that release", l->release, l->version, VERSION);
+        return trouble("its libhakmem %s has a live structure of version %u, and this command reads version %d: use the "
+                       "command of that release", l->release, l->version, VERSION);
     if (l->word != 4 && l->word != 8)
         return "its live structure is damaged";
     if (l->word > sizeof(void *))
@@ -474,7 +487,7 @@ static const char *listen_to(struct live *l, uint64_t note, size_t size)
     else if (!table_is_good(&t, t.head.rows, sizeof(struct row)) || !table_is_good(&t, t.head.options, sizeof(struct option)))
         wrong = "its live structure is damaged";
     else if ((missing = know(l, &t)))
-        wrong = text("its libhakmem %s does not tell its %s: use the command of that release", l->release, missing);
+        wrong = trouble("its libhakmem %s does not tell its %s: use the command of that release", l->release, missing);
     else if (!is_sane(l))
         wrong = "its live structure is damaged";
     if (!wrong)
@@ -493,9 +506,9 @@ const char *live_trouble(const struct live *l)
     if (error == ESRCH || access(path, F_OK))
         return l->at ? "it has ended" : "no such process";
     if (error != EPERM && error != EACCES)
-        return error == EFAULT ? "its memory has changed while it was read" : text("%s", strerror(error));
+        return error == EFAULT ? "its memory has changed while it was read" : trouble("%s", strerror(error));
     if (slurp("/proc/sys/kernel/yama/ptrace_scope", scope, sizeof scope) > 0 && *scope != '0')
-        return text("no permission to read its memory: be root, or set kernel.yama.ptrace_scope to 0 (it is %c)", *scope);
+        return trouble("no permission to read its memory: be root, or set kernel.yama.ptrace_scope to 0 (it is %c)", *scope);
     return "no permission to read its memory: it is another user's, or protected; be root";
 }
 

@@ -101,7 +101,7 @@ struct live {
     size_t nvalues;
 };
 
-/* NULL, or what is wrong, as it follows "process N: ". */
+/* NULL, or what is wrong, as it follows "process N: "; such words stand until the next ones. */
 const char *live_open(struct live *l, pid_t pid);
 void live_close(struct live *l);
 /* Is it still the process, and the program, that was opened? */
