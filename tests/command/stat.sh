@@ -91,7 +91,7 @@ replaced() {
     strace -f -e trace=openat -o "$scratch/calls" "$hakmem" stat --json "$pid" >"$scratch/out" 2>&1
     code=$?
     stop "$pid"
-    [ $code = 0 ] && grep -q openat "$scratch/calls" &&
+    [ "$code" = 0 ] && grep -q openat "$scratch/calls" &&
         ! grep '/other (deleted)"' "$scratch/calls" | grep -v O_PATH
 }
 if command -v strace >/dev/null && strace -o /dev/null true 2>/dev/null; then
