@@ -116,6 +116,8 @@ static const char *ask(const struct live *l, struct request *r, unsigned long lo
     const char *wrong = wait_for_room(l, until, late);
     if (wrong)
         return wrong;
+    if (!live_is_same(l)) /* it may have been long: what is written must not meet another program's memory */
+        return "it has ended, or become another program";
     r->number = new_number();
     r->check = check(r);
     if ((wrong = put(l, r)))
