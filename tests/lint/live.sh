@@ -10,7 +10,7 @@ rows=$(sed -nE -e 's/^(ROOT|NUMBER|WHOLE|VALUE|VALUE_VIA)\(([a-z_]+),.*/\2/p' \
     -e 's/^(FIELD|ARRAY)\(([a-z_]+), struct [a-z_]+, ([a-z_]+)\)$/\2.\3/p' -e 's/^ROW\("([a-z_.]+)",.*/\1/p' lib/live.def | LC_ALL=C sort -u)
 page=$(sed -n '/^\.Ss Ranges/,/^\.Sh EXAMPLES/p' man/hakmem-live.5 | grep -E '\bLi ' | sed 's/.*\bLi //' | tr ' ' '\n' |
     grep -Ex '[a-z][a-z_]*(\.[a-z_]+)?' | LC_ALL=C sort -u)
-[ "$(wc -l <<<"$rows")" -gt 100 ] || echo "few rows are found" | no_complaints "live.def has rows"
+{ [ "$(wc -l <<<"$rows")" -gt 100 ] || echo "few rows are found"; } | no_complaints "live.def has rows"
 comm -23 <(echo "$rows") <(echo "$page") | no_complaints "hakmem-live(5) describes every row"
 # What the page says of the structures in their own words: cap, room.
 comm -13 <(echo "$rows") <(echo "$page") | grep -Evx 'cap|room' | no_complaints "and nothing that is not told"
