@@ -427,11 +427,30 @@ static bool is_sane(const struct live *l)
            lies_in(l->big_bytes, l->number.big_entry) && lies_in(l->big_site, l->number.big_entry);
 }
 
+/* Bytes of the UTF-8 character at `s`, if it is one and may be shown; else 0. */
+static unsigned character(const char *s)
+{
+    const unsigned char *c = (const unsigned char *)s;
+    unsigned n = *c < 0x80 ? 1 : *c < 0xc2 ? 0 : *c < 0xe0 ? 2 : *c < 0xf0 ? 3 : *c < 0xf5 ? 4 : 0;
+    for (unsigned i = 1; i < n; i++)
+        if ((c[i] & 0xc0) != 0x80)
+            return 0;
+    if (*c < ' ' || *c == 127 || (*c == 0xc2 && c[1] < 0xa0)) /* control characters */
+        return 0;
+    if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) || (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f))
+        return 0; /* too long a form, a surrogate, or beyond the last */
+    return n;
+}
+
+/* JSON and the text of Prometheus are UTF-8, and a name of a process is cut by the kernel, or anything at all. */
 void live_clean(char *s)
 {
-    for (; *s; s++)
-        if ((unsigned char)*s < ' ' || *s == 127)
+    while (*s) {
+        unsigned n = character(s);
+        if (!n)
             *s = '?';
+        s += n ? n : 1;
+    }
 }
 
 /* Names that are told are names: they are shown on terminals, and as JSON. */

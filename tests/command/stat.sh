@@ -129,6 +129,20 @@ totals() { # what only grows is what hakmem.h marks so
 }
 ok "what only grows is a counter" totals
 stop "$last"
+named() { # the name of a process is any bytes; what is written is UTF-8 all the same
+    local pid name=$'gr\xc3\xbcn\xc3\xff\xc2\x9b\xed\xa0\x80'
+    cp "$scratch/stand" "$scratch/$name"
+    start "$scratch/$name" first || return 1
+    for form in --json --prometheus ""; do
+        # shellcheck disable=SC2086  # no word, or one
+        gives 0 stat $form "$pid" && iconv -f UTF-8 -t UTF-8 "$scratch/out" >/dev/null && grep -q $'gr\xc3\xbcn??' "$scratch/out" || return 1
+    done
+    ! LC_ALL=C grep -q $'\xc2\x9b' "$scratch/out"
+    code=$?
+    stop "$pid"
+    return $code
+}
+ok "a name that is no text" named
 
 # ---- other ways in
 if [ -n "$archive" ] && build -static -o "$scratch/static" "$archive" 2>"$scratch/said"; then
