@@ -140,7 +140,7 @@ named() { # the name of a process is any bytes; what is written is UTF-8 all the
     ! LC_ALL=C grep -q $'\xc2\x9b' "$scratch/out"
     code=$?
     stop "$pid"
-    return $code
+    return "$code"
 }
 ok "a name that is no text" named
 
