@@ -236,13 +236,14 @@ unsigned hkm_slab_collect(struct hkm_slab *s)
         size_t bits = hkm_swap(&remote[w], 0);
         if (unlikely(s->free[w] & bits))
             double_free(s, w, s->free[w] & bits);
+        if (s->size >= hkm_os.page)
+            for (size_t left = bits; left; left &= left - 1)
+                s->zero &= (uint16_t)~pages_of_block(s, w * BITS + hkm_low_bit(left));
+        hkm_in_order(); /* before they are free: a fork's child believes the bitmap, and takes a zero page for one */
         s->free[w] |= bits;
         got += hkm_popcount(bits);
         if (w < s->hint)
             s->hint = (uint16_t)w;
-        if (s->size >= hkm_os.page)
-            for (; bits; bits &= bits - 1)
-                s->zero &= (uint16_t)~pages_of_block(s, w * BITS + hkm_low_bit(bits));
     }
     if (!got)
         return 0;
