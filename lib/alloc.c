@@ -265,12 +265,11 @@ void *hkm_alloc_slow(size_t size, const void *site) { return take(size, false, s
 /* What is cached, in as few steps as may be; all else, and whatever has to be asked first, the long way. */
 void *hkm_alloc_above(size_t size, const void *site)
 {
-    struct hkm_heap *h = hkm_tls.heap;
     void *p;
-    if (unlikely(!hkm_tls.below))
+    /* Small, and there is a heap by now: a signal handler has made it since the caller looked. */
+    if (unlikely(!hkm_tls.below) || unlikely(size <= HKM_TINY_MAX))
         return take(size, false, site);
-    if (size <= HKM_TINY_MAX)
-        __builtin_unreachable();
+    struct hkm_heap *h = hkm_tls.heap;
     if (size <= HKM_MID_MAX) {
         if (likely((p = hkm_bin_pop_any(h, size)) != NULL))
             return hkm_unflag(p);

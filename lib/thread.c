@@ -306,7 +306,9 @@ struct hkm_heap *hkm_thread_begin(void)
 {
     if (likely(hkm_tls.below))
         return hkm_tls.heap;
-    return hkm_tls.heap == HKM_LATE ? begin_late() : birth();
+    if (hkm_tls.heap == HKM_LATE)
+        return begin_late();
+    return hkm_tls.heap ? hkm_tls.heap : birth(); /* a signal came between the two words: see set_heap and death */
 }
 
 void hkm_thread_end(struct hkm_heap *h)
