@@ -119,8 +119,7 @@ HKM_INLINE void hkm_free_fast(void *p)
 }
 
 /* realloc.  Small and mid blocks of this thread are moved within its caches; all else, and whatever may be wrong, the long
- * way.  The old block is pushed before it is copied, so that the copying is the last that there is to do: until this
- * returns, nobody can take it. */
+ * way. */
 HKM_INLINE void *hkm_alloc_resize_fast(void *p, size_t size)
 {
     size_t slot = ((uintptr_t)p - hkm_peek(hkm_range.base)) >> HKM_SLOT_SHIFT;
@@ -133,16 +132,18 @@ HKM_INLINE void *hkm_alloc_resize_fast(void *p, size_t size)
             void *q;
             if (hkm_alloc_stays(size, old))
                 return p;
-            if (likely(size - 1 < HKM_MID_MAX) && likely(b->room != 1)) {
+            if (likely(size - 1 < HKM_MID_MAX)) {
                 q = size <= HKM_TINY_MAX ? hkm_bin_pop(b->heap->at[(size + 15) >> 4])
                                          : hkm_unflag(hkm_bin_pop_any(b->heap, size));
                 if (likely(q != NULL)) {
+                    memcpy(q, p, size < old ? size : old);
                     b->slots[b->room - 1] = p;
                     HKM_AFRESH(b->room);
-                    b->room--;
                     if (HKM_STATS)
                         hkm_count(&b->heap->count.frees, 1);
-                    return memcpy(q, p, size < old ? size : old);
+                    if (unlikely(!--b->room))
+                        hkm_thread_full(b);
+                    return q;
                 }
             }
         }

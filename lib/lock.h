@@ -33,9 +33,9 @@ enum hkm_rank {
 
 struct hkm_lock {
     hkm_word word; /* generation << 2 | state */
-    uint8_t rank;  /* const */
+    uint8_t rank;  /* const; 0 but in debug builds, so that a lock at rest is zero and needs no room in the file */
 };
-#define HKM_LOCK_INIT(r) { 0, (r) }
+#define HKM_LOCK_INIT(r) { 0, HKM_DEBUG ? (r) : 0 }
 
 bool hkm_lock_shared(struct hkm_lock *l); /* the long ways of the two below */
 void hkm_unlock_shared(struct hkm_lock *l);

@@ -61,6 +61,7 @@ static bool more(size_t size)
     if (!m.chunk) {
         m.first_chunk.end = hkm_meta_first + FIRST;
         m.first_chunk.bump = hkm_meta_first;
+        hkm_in_order(); /* it is whole before it is found: a fork may come in between */
         m.chunk = &m.first_chunk;
         hkm_memcheck_hide(hkm_meta_first, FIRST);
         return true;
@@ -80,6 +81,7 @@ static bool more(size_t size)
     struct chunk *c = (struct chunk *)(void *)p;
     c->bump = (char *)(c + 1);
     c->end = p + bytes;
+    hkm_in_order();
     m.chunk = c;
     return true;
 }

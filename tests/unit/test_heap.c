@@ -917,12 +917,13 @@ END_TEST
  * after each step it waits until the main thread has forked.  The child finds all that the dead thread's heap had, but for
  * what is in the bin that was just being changed, and for blocks of the class that the thread was at. */
 #ifdef __x86_64__
-#define STEP_TESTS fork_after_each_step,
+#define STEP_TESTS fork_after_each_step, fork_after_each_step_of_collecting,
 enum { TRAP = 0x100 };
 static struct {
     void (*work)(struct hkm_heap *h);
     sem_t stopped, go;
     bool over;
+    void (*child)(void);
     unsigned cls, out, steps; /* its class, and another one of which blocks are out */
     void *kept[2 * HKM_CLASSES]; /* of all classes, blocks that are in use */
 } step;
@@ -1012,13 +1013,29 @@ static void step_through(void (*work)(struct hkm_heap *h), unsigned cls, unsigne
             continue;
         pid_t pid = fork();
         if (!pid)
-            child_of_step();
+            step.child();
         ck_assert_int_eq(unit_wait(pid), 0);
     }
     sem_post(&step.go);
     unit_join(thread);
     ck_assert_uint_gt(step.steps, 100);
     ck_assert(hkm_heap_valid(dead));
+}
+
+/* What the child takes for zero pages is zero. */
+static void child_of_collect(void)
+{
+    alarm(20);
+    hkm_heap_assign(dead, 0);
+    hkm_heap_bury(dead);
+    for (size_t i = 0; i < hkm_load(&hkm_range.used); i++) {
+        const struct hkm_slab *s = hkm_slab_at(&hkm_range, i);
+        size_t page = hkm_os.page;
+        for (size_t at = 0; s->start && at < HKM_SLOT_SIZE; at += page)
+            CHILD(!(s->zero & hkm_pages_of(at, at + page)) || s->backing != HKM_PLAIN ||
+                  hkm_load(&s->owner) || all_bytes(s->start + at, page, 0));
+    }
+    _exit(0);
 }
 
 static void take_one(struct hkm_heap *h) { (void)take(h, step.cls); }
@@ -1047,6 +1064,7 @@ static void take_all(unsigned cls)
 static void use_all_classes(void)
 {
     dead = new_heap();
+    step.child = child_of_step;
     step.out = HKM_CLASSES;
     for (unsigned i = 0; i < COUNT_OF(step.kept); i++) {
         step.kept[i] = take(dead, i / 2);
@@ -1055,16 +1073,44 @@ static void use_all_classes(void)
     }
 }
 
-START_TEST(fork_after_each_step)
+static void start_stepping(void)
 {
-    if (EMULATED || SANITIZED)
-        return;
-    start();
     hkm_generation_watch();
     struct sigaction act = { .sa_sigaction = trapped, .sa_flags = SA_SIGINFO };
     ck_assert_int_eq(sigaction(SIGTRAP, &act, NULL), 0);
     sem_init(&step.stopped, 0, 0);
     sem_init(&step.go, 0, 0);
+}
+
+/* Blocks of pages that another thread has written and freed are collected. */
+START_TEST(fork_after_each_step_of_collecting)
+{
+    if (EMULATED || SANITIZED)
+        return;
+    start();
+    start_stepping();
+    unsigned cls = hkm_class_of(8192);
+    void *p[16];
+    struct hkm_heap *other = new_heap();
+    dead = new_heap();
+    step.child = child_of_collect;
+    step.out = HKM_CLASSES;
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        memset(p[i] = take(dead, cls), 0xff, hkm_class[cls].size);
+    take_all(cls);
+    for (unsigned i = 0; i < COUNT_OF(p); i++)
+        give(other, p[i]);
+    hkm_heap_flush_remote(other);
+    step_through(take_one, cls, 1);
+}
+END_TEST
+
+START_TEST(fork_after_each_step)
+{
+    if (EMULATED || SANITIZED)
+        return;
+    start();
+    start_stepping();
     use_all_classes();
     unsigned cls = hkm_class_of(512), idle = hkm_class_of(900);
     struct hkm_bin **bin = &dead->bin[cls];
