@@ -80,6 +80,11 @@ START_TEST(birth_on_first_use)
     memset(&hkm_tls, 0, sizeof hkm_tls);
     ck_assert_ptr_eq(hkm_thread_begin(), h);
     ck_assert_uint_eq(hkm_thread_heaps(), 1);
+    /* A signal handler allocates between the two words, at the birth of a heap or at the end of its thread. */
+    hkm_tls.below = 0;
+    ck_assert_ptr_eq(hkm_thread_begin(), h);
+    ck_assert_ptr_eq(hkm_tls.heap, h);
+    ck_assert_uint_eq(hkm_thread_heaps(), 1);
 }
 END_TEST
 
