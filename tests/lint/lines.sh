@@ -11,7 +11,8 @@ read_by_all='hkm_option|hkm_os|hkm_tag_(none|stranger|run|rest|nursery)|generati
 written='m|sets|pool|big|nursery|late_heap|threads|look|held|all_heaps'
 so=$built/lib/.libs/libhakmem.so.0
 [ -r "$so" ] || skip_all "the library is not built"
-symbols=$("${NM:-nm}" -S "$so" 2>/dev/null | sed -n 's/^\([0-9a-f]*\) \([0-9a-f]*\) [bBdDrR] \([a-z_]*\)\(\.[a-z0-9_.]*\)*$/\1 \2 \3/p')
+# shellcheck disable=SC2086  # NM may have options
+symbols=$(${NM:-nm} -S "$so" 2>/dev/null | sed -n 's/^\([0-9a-f]*\) \([0-9a-f]*\) [bBdDrR] \([a-z_]*\)\(\.[a-z0-9_.]*\)*$/\1 \2 \3/p')
 [ -n "$symbols" ] || skip_all "the library has no symbols"
 
 # Name and line of each variable of a list; of the statistics of slots, and of the first range, the lines that are meant.

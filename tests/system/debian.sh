@@ -181,7 +181,7 @@ symbols_found() {
     id=$(readelf -nW "$so" | sed -n 's/.*Build ID: //p')
     file=$tree/usr/lib/debug/.build-id/${id:0:2}/${id:2}.debug
     echo "$file"
-    [ -f "$file" ] && readelf -SW "$file" | grep -q debug_info
+    [ -f "$file" ] && grep -q debug_info <(readelf -SW "$file")
 }
 ok "libhakmem0-dbgsym: the debug symbols of this library" symbols_found
 stripped() { ! readelf -SW "$so" | grep -E '\.(symtab|debug_)'; }
