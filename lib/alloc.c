@@ -286,7 +286,7 @@ void *hkm_alloc(size_t size, const void *site)
     if (HKM_HARDENED)
         return take(size, false, site);
     if (likely(size < hkm_tls.below)) {
-        void *p = hkm_bin_pop(hkm_tls.heap->at[(size + 15) >> 4]);
+        void *p = hkm_bin_pop_tiny(hkm_tls.heap, size);
         return likely(p != NULL) ? p : take(size, false, site);
     }
     return hkm_alloc_above(size, site);
@@ -379,10 +379,7 @@ static void give_block(void *p, struct hkm_slab *s)
     struct hkm_bin *b = h->bin[s->cls];
     if (b->slots[b->room] == p)
         hkm_os_bad_pointer("free", "double free", p);
-    b->slots[b->room - 1] = p;
-    HKM_AFRESH(b->room); /* the block first, then the count: a fork may come in between */
-    if (!--b->room)
-        hkm_thread_full(b);
+    hkm_bin_push(b, p);
 }
 
 static void give_nursery(void *p)

@@ -5,7 +5,8 @@
  *
  * malloc pops from the Unified Cache of the size's class; free pushes there, after it has found in the slot's tag that the
  * block is this thread's, and that it is a block's start, and has compared it with the block freed last.  Everything else is
- * reached by a tail call.  No locked instruction, no call, no system call; user memory is not touched.
+ * reached by a tail call.  No locked instruction, no call, no system call; user memory is not touched.  calloc and realloc pop
+ * and push in the same way, and clear and copy what is the user's.
  */
 #ifndef HKM_ALLOC_H
 #define HKM_ALLOC_H
@@ -51,6 +52,19 @@ HKM_INLINE void *hkm_bin_pop(struct hkm_bin *b)
     return p;
 }
 
+/* Of a class up to HKM_TINY_MAX; NULL: there is none. */
+HKM_INLINE void *hkm_bin_pop_tiny(struct hkm_heap *h, size_t size) { return hkm_bin_pop(h->at[(size + 15) >> 4]); }
+
+/* A block of this bin's heap and class comes back; it is not the one that was pushed last. */
+HKM_INLINE void hkm_bin_push(struct hkm_bin *b, void *p)
+{
+    size_t room = b->room;
+    b->slots[room - 1] = p;
+    HKM_AFRESH(b->room); /* the block first, then the count: a fork may come in between */
+    if (unlikely(!--b->room))
+        hkm_thread_full(b);
+}
+
 /* A block from a cache or a refill, of a class above HKM_TINY_MAX, may carry the flag that it is all zero. */
 HKM_INLINE void *hkm_unflag(void *p) { return (void *)((uintptr_t)p & ~HKM_ZERO); }
 
@@ -66,7 +80,7 @@ HKM_INLINE void *hkm_alloc_fast(size_t size)
     if (HKM_HARDENED)
         return hkm_alloc_hardened(size, __builtin_return_address(0));
     if (likely(size < hkm_tls.below)) {
-        void *p = hkm_bin_pop(hkm_tls.heap->at[(size + 15) >> 4]);
+        void *p = hkm_bin_pop_tiny(hkm_tls.heap, size);
         return likely(p != NULL) ? p : hkm_alloc_slow(size, __builtin_return_address(0));
     }
     return hkm_alloc_above(size, __builtin_return_address(0));
@@ -83,7 +97,7 @@ HKM_INLINE void *hkm_alloc_zeroed_fast(size_t count, size_t size)
     if (unlikely(__builtin_mul_overflow(count, size, &bytes)))
         bytes = SIZE_MAX; /* as much as there never is */
     if (!HKM_HARDENED && likely(bytes < hkm_tls.below) &&
-        likely((p = hkm_bin_pop(hkm_tls.heap->at[(bytes + 15) >> 4])) != NULL))
+        likely((p = hkm_bin_pop_tiny(hkm_tls.heap, bytes)) != NULL))
         return memset(p, 0, bytes);
     return hkm_alloc_zeroed(bytes, __builtin_return_address(0));
 }
@@ -103,14 +117,10 @@ HKM_INLINE void hkm_free_fast(void *p)
         }
         if (likely(hkm_class_starts(t->magic, (uintptr_t)p))) {
             struct hkm_bin *b = (struct hkm_bin *)(void *)t; /* a tag with a thread is a bin's */
-            size_t room = b->room;
-            if (likely(b->slots[room] != p)) {
-                b->slots[room - 1] = p;
-                HKM_AFRESH(b->room);
+            if (likely(b->slots[b->room] != p)) {
                 if (HKM_STATS)
                     hkm_count(&b->heap->count.frees, 1);
-                if (unlikely(!--b->room))
-                    hkm_thread_full(b);
+                hkm_bin_push(b, p);
                 return;
             }
         }
@@ -133,16 +143,13 @@ HKM_INLINE void *hkm_alloc_resize_fast(void *p, size_t size)
             if (hkm_alloc_stays(size, old))
                 return p;
             if (likely(size - 1 < HKM_MID_MAX)) {
-                q = size <= HKM_TINY_MAX ? hkm_bin_pop(b->heap->at[(size + 15) >> 4])
+                q = size <= HKM_TINY_MAX ? hkm_bin_pop_tiny(b->heap, size)
                                          : hkm_unflag(hkm_bin_pop_any(b->heap, size));
                 if (likely(q != NULL)) {
                     memcpy(q, p, size < old ? size : old);
-                    b->slots[b->room - 1] = p;
-                    HKM_AFRESH(b->room);
                     if (HKM_STATS)
                         hkm_count(&b->heap->count.frees, 1);
-                    if (unlikely(!--b->room))
-                        hkm_thread_full(b);
+                    hkm_bin_push(b, p);
                     return q;
                 }
             }
