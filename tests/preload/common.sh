@@ -6,17 +6,8 @@
 # From the harness: HAKMEM_SO and HAKMEM_A (the built libraries), CC, CXX, NM, top_srcdir, top_builddir.
 set -u -o pipefail
 
-count=0
-failures=0
-
-skip_all() { # REASON
-    echo "1..0 # SKIP $1"
-    exit 0
-}
-skip() { # DESCRIPTION REASON
-    count=$((count + 1))
-    echo "ok $count - $1 # SKIP $2"
-}
+# shellcheck source=tests/tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
 done_testing() {
     echo "1..$count"
     [ "$failures" = 0 ]
@@ -52,26 +43,13 @@ have_compiler() { # COMPILER
 
 # A folder of our own, gone at the end; and an environment that says nothing to HAKMEM, make or the programs.
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/hakmem-test.XXXXXX") || exit 99
+# shellcheck disable=SC2034  # of tap.sh
+tap_said=$scratch/said
 clean_up() { :; } # for scripts that have more to do
 trap 'clean_up; rm -rf "$scratch"' EXIT
 trap 'exit 99' HUP INT TERM
 unset LD_PRELOAD "${!HAKMEM_@}" MAKEFLAGS MFLAGS MAKELEVEL
 export LC_ALL=C
-
-# One test: passed when the command succeeds.  What it says is shown when it fails.
-ok() { # DESCRIPTION COMMAND...
-    local description=$1
-    shift
-    count=$((count + 1))
-    if "$@" >"$scratch/said" 2>&1 </dev/null; then
-        echo "ok $count - $description"
-    else
-        echo "not ok $count - $description"
-        failures=$((failures + 1))
-        tail -n 30 "$scratch/said" | sed 's/^/# /'
-        return 1
-    fi
-}
 
 # Runs a command under HAKMEM.  Its pid goes to $pid, its own words on stderr to $scratch/stderr, HAKMEM's (of the command
 # and of all its children) to $scratch/hakmem.words.  Standard input and output are the caller's.

@@ -11,32 +11,14 @@ set -u -o pipefail
 if [ -n "${top_srcdir-}" ]; then source=$(cd "$top_srcdir" && pwd); else source=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd); fi
 folder=${top_builddir:-$PWD}/system-builds/$(basename "$0" .sh)
 
-count=0 failures=0
-skip_all() { # REASON
-    echo "1..0 # SKIP $1"
-    exit 0
-}
-skip() { # DESCRIPTION REASON
-    count=$((count + 1))
-    echo "ok $count - $1 # SKIP $2"
-}
+# shellcheck source=tests/tap.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../tap.sh"
+# shellcheck disable=SC2034  # of tap.sh
+tap_said=$folder/said
 bail_out() { # WORDS LOG
     echo "Bail out! $1"
     [ -f "${2-}" ] && tail -n 20 "$2" | sed 's/^/# /'
     exit 99
-}
-ok() { # DESCRIPTION COMMAND...
-    local description=$1
-    shift
-    count=$((count + 1))
-    if "$@" >"$folder/said" 2>&1 </dev/null; then
-        echo "ok $count - $description"
-    else
-        echo "not ok $count - $description"
-        failures=$((failures + 1))
-        tail -n 30 "$folder/said" | sed 's/^/# /'
-        return 1
-    fi
 }
 done_testing() {
     echo "1..$count"
