@@ -571,14 +571,16 @@ static void count_big(struct look *k)
 
 static void count_nursery(struct look *k, uint64_t *bytes, uint64_t *blocks)
 {
-    enum { GRANULE = 16, BYTES = 4 * 65536 / GRANULE / 8 };
-    char used[BYTES], start[BYTES];
+    enum { GRANULE = 16, BYTES = 2 * 4 * 65536 / GRANULE / 8 };
+    char map[BYTES]; /* a word of those in use, a word of those that begin a block, and so on */
+    uint64_t address = root_word(k, k->l->root.nursery_map);
+    size_t word = k->l->word;
     *bytes = *blocks = 0;
-    if (!live_read(k->l, k->l->root.nursery_used, used, BYTES) || !live_read(k->l, k->l->root.nursery_start, start, BYTES))
+    if (!address || !live_read(k->l, address, map, BYTES))
         return;
-    for (size_t i = 0; i < BYTES; i += 8) {
-        *bytes += GRANULE * ones(live_number(used + i, 8));
-        *blocks += ones(live_number(start + i, 8));
+    for (size_t i = 0; i < BYTES; i += 2 * word) {
+        *bytes += GRANULE * ones(live_number(map + i, word));
+        *blocks += ones(live_number(map + i + word, word));
     }
 }
 

@@ -31,7 +31,7 @@ struct live_field {
 /* What must be told: X(member, "name"). */
 #define LIVE_ROOTS(X)                                                                                                   \
     X(range) X(tag_none) X(tag_stranger) X(tag_run) X(tag_rest) X(tag_nursery) X(class) X(option) X(os) X(memory)       \
-    X(heaps) X(parked) X(generation) X(canary) X(meta_mapped) X(meta_areas) X(nursery_used) X(nursery_start)            \
+    X(heaps) X(parked) X(generation) X(canary) X(meta_mapped) X(meta_areas) X(nursery_map)                                \
     X(big_table) X(big_mapped) X(big_idle) X(big_count) X(bigcache_hits) X(large_allocs) X(large_frees)                 \
     X(foreign_frees) X(frees) X(mailbox) X(heaps_made)
 #define LIVE_NUMBERS(X)                                                                                                 \

@@ -58,9 +58,10 @@ static size_t most_for(size_t size) { return size + size / 8; }
  * frees is kept: where sizes change from call to call, whole blocks are of less use than the slots that they are made of.
  * Sites that share a place disturb each other, which costs no more than that their blocks are not kept. */
 enum { ASKED = 128 };
-static hkm_word asked[ASKED];
+extern hkm_word hkm_bigcache_asked[ASKED];
+hkm_word hkm_bigcache_asked[ASKED] HKM_BEHIND;
 
-static hkm_word *asked_by(const void *site) { return &asked[((size_t)site >> 4 ^ (size_t)site >> 11) % ASKED]; }
+static hkm_word *asked_by(const void *site) { return &hkm_bigcache_asked[((size_t)site >> 4 ^ (size_t)site >> 11) % ASKED]; }
 static size_t request(const void *site, unsigned cls) { return (size_t)site << 10 | cls << 1; }
 
 void hkm_bigcache_note(size_t size, const void *site)

@@ -79,7 +79,7 @@ HKM_USED HKM_HIDDEN const struct tables hkm_live = {
 const struct hkm_live *hkm_live_find(void) { return &hkm_live.head; }
 
 /* A common symbol, so that it lies behind all other data, and no page is touched for what is hardly ever used. */
-struct hkm_live_mailbox hkm_live_mailbox HKM_USED HKM_HIDDEN __attribute__((common));
+struct hkm_live_mailbox hkm_live_mailbox HKM_USED HKM_BEHIND;
 
 /* The note.  C has no way to write the distance of two variables down. */
 #define ROOT(name, symbol) "    .long " #symbol " - .\n"

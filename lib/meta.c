@@ -13,15 +13,13 @@
 #include "memcheck.h"
 #include "os.h"
 
-enum { FIRST = HKM_META_FIRST, CHUNK = 512 << 10, SIZES = 16 };
+enum { FIRST = HKM_META_FIRST, CHUNK = 512 << 10, SIZES = 16, LARGE = 64 << 10 };
 
-/* A common symbol, because the linker puts those behind all other data: what little there is shares the page at which the
- * data begins, and that page is touched anyway. */
 extern char hkm_meta_first[FIRST];
-char hkm_meta_first[FIRST] HKM_ALIGNED(64) HKM_HIDDEN __attribute__((common));
+char hkm_meta_first[FIRST] HKM_ALIGNED(64) HKM_BEHIND;
 /* A chunk begins with its own state, so that going over to a new one is a single store. */
 struct chunk {
-    char *bump, *end;
+    char *bump, *end; /* what is large comes from the end: most of it is not touched for long, and the small share their pages */
 };
 /* Who takes the lock gets what it guards in the same lines. */
 static struct HKM_OWN_LINES {
@@ -67,7 +65,7 @@ static bool more(size_t size)
         return true;
     }
     /* A chunk is up to two mappings more, so chunks grow with what there is: their number stays logarithmic. */
-    size_t page = hkm_os.page, least = hkm_round_up(sizeof(struct chunk) + size + page, page);
+    size_t page = hkm_os.page, whole = hkm_round_up(size, page), least = hkm_round_up(sizeof(struct chunk) + whole, page);
     size_t bytes = hkm_round_up(m.chunks / 8 > CHUNK ? m.chunks / 8 : CHUNK, page);
     char *p = bytes > least ? guarded(bytes) : NULL;
     if (!p)
@@ -86,20 +84,30 @@ static bool more(size_t size)
     return true;
 }
 
+/* From the chunk; NULL: it has no room. */
+static void *cut(struct chunk *c, size_t size, size_t alignment)
+{
+    uintptr_t low = hkm_round_up((uintptr_t)c->bump, alignment), end = (uintptr_t)c->end;
+    if (low > end || size > end - low)
+        return NULL;
+    if (size < LARGE) {
+        c->bump = (char *)low + size;
+        return (char *)low;
+    }
+    uintptr_t high = (end - size) & ~((uintptr_t)hkm_os.page - 1);
+    return high < low ? NULL : (c->end = (char *)high);
+}
+
 static void *take(size_t size, size_t alignment)
 {
-    for (int tries = 0; tries < 3; tries++) {
-        if (m.chunk) {
-            char *p = (char *)hkm_round_up((uintptr_t)m.chunk->bump, alignment);
-            if (p <= m.chunk->end && size <= (size_t)(m.chunk->end - p)) {
-                m.chunk->bump = p + size;
-                return p;
-            }
-        }
-        if (!more(size))
+    void *p = NULL;
+    for (int tries = 0; !p && tries < 3; tries++) {
+        if (m.chunk)
+            p = cut(m.chunk, size, alignment);
+        if (!p && !more(size))
             return NULL;
     }
-    return NULL;
+    return p;
 }
 
 void *hkm_meta_alloc(size_t size, size_t alignment)

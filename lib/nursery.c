@@ -3,12 +3,13 @@
  *
  * nursery.c: see nursery.h.
  *
- * Two bitmaps over the granules of some neighbouring slots: `used`, and `start` of each block.  A block ends where a granule is unused or
+ * Two bitmaps over the granules of some neighbouring slots, word by word: `used`, and `start` of each block.  A block ends where a granule is unused or
  * starts another block.  Every change keeps a fork's child safe: used bits are set before the start bit, and cleared after
  * it, so a lock left behind costs at most one block's granules.
  */
 #include "nursery.h"
 #include "lock.h"
+#include "meta.h"
 #include "os.h"
 #include "policy.h"
 #include "superslab.h"
@@ -26,11 +27,10 @@ static struct {
     uint16_t taken; /* blocks so far; UINT16_MAX: there is no room for more */
     uint16_t live;  /* and now; a block that is resized changes its class */
 } count[HKM_CLASSES];
-static size_t used[WORDS], start[WORDS];
-HKM_SHOWN(used, hkm_nursery_used);
-HKM_SHOWN(start, hkm_nursery_start);
-
-static bool get(const size_t *map, unsigned g) { return map[g / BITS] >> g % BITS & 1; }
+static struct word {
+    size_t used, start;
+} *map; /* under lock; NULL until first used, then const.  Its low end is touched first, and has other things beside it */
+HKM_SHOWN(map, hkm_nursery_map);
 
 static struct hkm_slab *slot_of(unsigned granule) { return hkm_slab_after(slot, granule / IN_SLOT); }
 
@@ -45,20 +45,20 @@ static void soil(unsigned from, unsigned to)
     }
 }
 
-HKM_INLINE void set(size_t *map, unsigned from, unsigned to, bool on)
+HKM_INLINE void set_used(unsigned from, unsigned to, bool on)
 {
     if (likely(from / BITS == (to - 1) / BITS)) { /* most blocks are small */
         size_t mask = (to - from == BITS ? ~(size_t)0 : ((size_t)1 << (to - from)) - 1) << from % BITS;
-        map[from / BITS] = on ? map[from / BITS] | mask : map[from / BITS] & ~mask;
+        map[from / BITS].used = on ? map[from / BITS].used | mask : map[from / BITS].used & ~mask;
         return;
     }
     for (unsigned g = from; g < to;) {
         unsigned n = BITS - g % BITS < to - g ? BITS - g % BITS : to - g;
         size_t mask = (n == BITS ? ~(size_t)0 : ((size_t)1 << n) - 1) << g % BITS;
         if (on)
-            map[g / BITS] |= mask;
+            map[g / BITS].used |= mask;
         else
-            map[g / BITS] &= ~mask;
+            map[g / BITS].used &= ~mask;
         g += n;
     }
 }
@@ -67,7 +67,7 @@ HKM_INLINE void set(size_t *map, unsigned from, unsigned to, bool on)
 static unsigned seek_used(unsigned g, unsigned end)
 {
     for (end = end < top ? end : top; g < end; g = (g / BITS + 1) * BITS) {
-        size_t w = used[g / BITS] >> g % BITS;
+        size_t w = map[g / BITS].used >> g % BITS;
         if (w)
             return g + hkm_low_bit(w);
     }
@@ -76,7 +76,7 @@ static unsigned seek_used(unsigned g, unsigned end)
 static unsigned seek_unused(unsigned g)
 {
     for (; g < top; g = (g / BITS + 1) * BITS) {
-        size_t w = ~used[g / BITS] >> g % BITS;
+        size_t w = ~map[g / BITS].used >> g % BITS;
         if (w)
             return g + hkm_low_bit(w);
     }
@@ -86,7 +86,7 @@ static unsigned seek_unused(unsigned g)
 static unsigned end_of(unsigned g)
 {
     for (g++; g < GRANULES; g = (g / BITS + 1) * BITS) {
-        size_t stop = (start[g / BITS] | ~used[g / BITS]) >> g % BITS;
+        size_t stop = (map[g / BITS].start | ~map[g / BITS].used) >> g % BITS;
         if (stop)
             return g + hkm_low_bit(stop);
     }
@@ -97,7 +97,9 @@ static bool open_slot(void)
 {
     if (closed)
         return false;
-    slot = hkm_superslab_run(SLOTS, 1);
+    if (!map)
+        map = hkm_meta_alloc(WORDS * sizeof *map, sizeof *map);
+    slot = map ? hkm_superslab_run(SLOTS, 1) : NULL;
     closed = !slot;
     for (unsigned i = 0; slot && i < SLOTS; i++)
         hkm_tag_set(slot->range, hkm_slab_slot(slot) + i, &hkm_tag_nursery);
@@ -141,8 +143,8 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
     if (hkm_policy_nursery(hkm_class[cls].size, count[cls].taken, count[cls].live) && (slot || open_slot())) {
         unsigned g = find(n);
         if (g < GRANULES) {
-            set(used, g, g + n, true);
-            start[g / BITS] |= (size_t)1 << g % BITS;
+            set_used(g, g + n, true);
+            map[g / BITS].start |= (size_t)1 << g % BITS;
             if (g + n > top)
                 top = g + n;
             soil(g, g + n);
@@ -164,9 +166,9 @@ static unsigned granule(const void *p) { return (unsigned)((size_t)((const char 
 static enum hkm_nursery_state state(const void *p)
 {
     unsigned g = granule(p);
-    if (!get(used, g))
+    if (!(map[g / BITS].used >> g % BITS & 1))
         return HKM_NURSERY_FREE;
-    return (uintptr_t)p % GRANULE || !get(start, g) ? HKM_NURSERY_INTERIOR : HKM_NURSERY_BLOCK;
+    return (uintptr_t)p % GRANULE || !(map[g / BITS].start >> g % BITS & 1) ? HKM_NURSERY_INTERIOR : HKM_NURSERY_BLOCK;
 }
 
 enum hkm_nursery_state hkm_nursery_look(const void *p, size_t *bytes)
@@ -184,8 +186,8 @@ enum hkm_nursery_state hkm_nursery_free(void *p)
     enum hkm_nursery_state was = state(p);
     if (was == HKM_NURSERY_BLOCK) {
         unsigned g = granule(p), end = end_of(g);
-        start[g / BITS] &= ~((size_t)1 << g % BITS);
-        set(used, g, end, false);
+        map[g / BITS].start &= ~((size_t)1 << g % BITS);
+        set_used(g, end, false);
         opened(g);
         count[class_of(g, end)].live--;
     }
@@ -204,29 +206,36 @@ bool hkm_nursery_resize(void *p, size_t size)
         count[class_of(g, g + n)].live++;
     }
     if (ok && g + n > end) {
-        set(used, end, g + n, true);
+        set_used(end, g + n, true);
         soil(end, g + n);
         if (g + n > top)
             top = g + n;
     }
     if (ok && g + n < end) {
-        set(used, g + n, end, false);
+        set_used(g + n, end, false);
         opened(g + n);
     }
     hkm_unlock(&nursery.lock);
     return ok;
 }
 
-static size_t bits_of(const size_t *map)
+size_t hkm_nursery_live(void)
 {
+    const struct word *words = hkm_peek(map);
     size_t n = 0;
-    for (unsigned w = 0; w < WORDS; w++)
-        n += hkm_popcount(hkm_peek(map[w]));
-    return n;
+    for (unsigned w = 0; words && w < WORDS; w++)
+        n += hkm_popcount(hkm_peek(words[w].used));
+    return n * GRANULE;
 }
 
-size_t hkm_nursery_live(void) { return bits_of(used) * GRANULE; }
-size_t hkm_nursery_blocks(void) { return bits_of(start); }
+size_t hkm_nursery_blocks(void)
+{
+    const struct word *words = hkm_peek(map);
+    size_t n = 0;
+    for (unsigned w = 0; words && w < WORDS; w++)
+        n += hkm_popcount(hkm_peek(words[w].start));
+    return n;
+}
 
 size_t hkm_nursery_purge(void)
 {

@@ -114,10 +114,11 @@ bool hkm_policy_nursery(size_t size, unsigned taken, unsigned live)
 {
     if (hkm_load(&hkm_option.disable_nursery))
         return false;
-    /* A class that uses more than six pages at a time is worth pages of its own.  So is one with many blocks: a slab's are
-     * cheaper to take and to free, so what comes again and again must end up in one. */
-    unsigned n = size < HKM_POLICY_NURSERY_LARGE ? taken : live;
-    return taken < 32 && (n < 1 || (n < 16 && (n + 1) * size <= 24576));
+    /* A class that uses more than six pages at a time is worth pages of its own; of small blocks, one that has filled one.  So is
+     * one with many blocks: a slab's are cheaper to take and to free, so what comes again and again must end up in one. */
+    if (size < HKM_POLICY_NURSERY_LARGE)
+        return taken < 16 || (taken + 1) * size <= 4096;
+    return taken < 32 && (live < 1 || (live < 16 && (live + 1) * size <= 24576));
 }
 
 /* A class gets one more slab when all that it has are full: so an eighth of those, in each class, is never more than an eighth

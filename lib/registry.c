@@ -4,8 +4,8 @@
  * registry.c: ranges and their tables.  See registry.h.
  *
  * An area, from low to high:  slab records | tags | bitmaps | a gap | slots.  The records grow downwards from where the tags
- * begin, all else grows upwards from its own low end.  So the first records and tags are neighbours: one mapping and one
- * page of the page table do for both in a small process.
+ * begin, all else grows upwards from its own low end.  The tags begin in the middle of a page, and not where a page of the
+ * page table begins: so one page, one mapping and one page of the page table do for the records and tags of a small process.
  */
 #include "registry.h"
 #include "memcheck.h"
@@ -38,6 +38,14 @@ static size_t map_bytes(size_t slots)
     return words <= HKM_NEAR ? 0 : (words - HKM_NEAR) * sizeof(struct hkm_map);
 }
 
+/* As many bytes, or a few more, so that a table of that many ends where a page does: tags and records begin in the middle of
+ * one. */
+static size_t to_page_end(size_t bytes)
+{
+    size_t half = hkm_os.page / 2;
+    return hkm_round_up(bytes + half, hkm_os.page) - half;
+}
+
 /* A hole of that size.  It is only looked at, not kept: whatever is mapped later says by itself whether it is still free.
  *
  * For the first range not even that: our own data are among the highest mappings of a process, which grow downwards, so
@@ -61,8 +69,8 @@ static char *find_hole(size_t total)
 static bool lay_out(struct hkm_range *r, size_t slots)
 {
     size_t page = hkm_os.page;
-    size_t slab_bytes = hkm_round_up(slots << HKM_SLAB_SHIFT, page);
-    size_t tag_bytes = hkm_round_up(slots * sizeof *r->tags, page);
+    size_t slab_bytes = to_page_end(slots << HKM_SLAB_SHIFT) + ALIGN / 2; /* no more, where a hole begins at a multiple of ALIGN */
+    size_t tag_bytes = to_page_end(slots * sizeof *r->tags);
     size_t tables = slab_bytes + tag_bytes + hkm_round_up(map_bytes(slots), page);
     size_t total;
     if (slots > SIZE_MAX >> HKM_SLOT_SHIFT)
@@ -128,48 +136,60 @@ static size_t wish(size_t mapped, size_t need, size_t step, size_t most)
 {
     if (need <= mapped)
         return mapped;
-    size_t want = hkm_round_up(need, hkm_round_up(step, hkm_os.page));
+    size_t want = hkm_round_up(need, step);
     return want < most ? want : most;
+}
+
+static enum hkm_mapped map_table(char *from, size_t bytes, bool first)
+{
+    enum hkm_mapped result = hkm_os_map_at(from, bytes);
+    if (result == HKM_MAPPED) {
+        hkm_meta_note(bytes);
+        hkm_meta_note_area(first);
+        hkm_memcheck_hide(from, bytes);
+    }
+    return result;
+}
+
+/* The first tags and records, which have a page in common. */
+static enum hkm_mapped begin(struct hkm_range *r, size_t slab_bytes, size_t tag_bytes)
+{
+    enum hkm_mapped result = map_table(r->slabs - slab_bytes, slab_bytes + tag_bytes, true);
+    if (result == HKM_MAPPED) {
+        r->slabs_mapped = slab_bytes;
+        r->tags_mapped = tag_bytes;
+    }
+    return result;
 }
 
 /* Extends a table that begins at `start` to `want` bytes, or at least to `need`; `down`: it grows downwards from there. */
 static enum hkm_mapped extend(char *start, size_t *mapped, size_t need, size_t want, bool down)
 {
-    need = hkm_round_up(need, hkm_os.page);
     if (need <= *mapped)
         return HKM_MAPPED;
-    enum hkm_mapped result = hkm_os_map_at(down ? start - want : start + *mapped, want - *mapped);
+    enum hkm_mapped result = map_table(down ? start - want : start + *mapped, want - *mapped, !*mapped);
     if (result != HKM_MAPPED && want != need) {
         want = need;
-        result = hkm_os_map_at(down ? start - want : start + *mapped, want - *mapped);
+        result = map_table(down ? start - want : start + *mapped, want - *mapped, !*mapped);
     }
-    if (result == HKM_MAPPED) {
-        hkm_meta_note(want - *mapped);
-        hkm_meta_note_area(!*mapped);
-        hkm_memcheck_hide(down ? start - want : start + *mapped, want - *mapped);
+    if (result == HKM_MAPPED)
         *mapped = want;
-    }
     return result;
 }
 
 enum hkm_mapped hkm_registry_describe(struct hkm_range *r, size_t slots)
 {
     size_t page = hkm_os.page, most = r->limit;
-    size_t tag_need = slots * sizeof *r->tags, slab_need = slots << HKM_SLAB_SHIFT, map_need = map_bytes(slots);
-    size_t tag_want = wish(r->tags_mapped, tag_need, DESCRIBE * sizeof *r->tags,
-                           hkm_round_up(most * sizeof *r->tags, page));
-    size_t slab_want = wish(r->slabs_mapped, slab_need, (size_t)DESCRIBE << HKM_SLAB_SHIFT,
-                            hkm_round_up(most << HKM_SLAB_SHIFT, page));
-    size_t map_want = wish(r->maps_mapped, map_need, page, hkm_round_up(map_bytes(most), page));
-    if (!r->tags_mapped && !r->slabs_mapped && /* both at once */
-        hkm_os_map_at(r->slabs - slab_want, slab_want + tag_want) == HKM_MAPPED) {
-        hkm_meta_note(slab_want + tag_want);
-        hkm_meta_note_area(1);
-        hkm_memcheck_hide(r->slabs - slab_want, slab_want + tag_want);
-        r->slabs_mapped = slab_want;
-        r->tags_mapped = tag_want;
+    size_t tag_need = to_page_end(slots * sizeof *r->tags), slab_need = to_page_end(slots << HKM_SLAB_SHIFT);
+    size_t map_need = hkm_round_up(map_bytes(slots), page);
+    size_t tag_want = to_page_end(wish(r->tags_mapped, tag_need, DESCRIBE * sizeof *r->tags, most * sizeof *r->tags));
+    size_t slab_want = to_page_end(wish(r->slabs_mapped, slab_need, (size_t)DESCRIBE << HKM_SLAB_SHIFT, most << HKM_SLAB_SHIFT));
+    enum hkm_mapped result = extend((char *)r->far, &r->maps_mapped, map_need, map_need, false);
+    if (result == HKM_MAPPED && !r->tags_mapped) {
+        result = begin(r, slab_want, tag_want);
+        if (result != HKM_MAPPED)
+            result = begin(r, slab_need, tag_need);
     }
-    enum hkm_mapped result = extend((char *)r->far, &r->maps_mapped, map_need, map_want, false);
     if (result == HKM_MAPPED)
         result = extend((char *)r->tags, &r->tags_mapped, tag_need, tag_want, false);
     if (result == HKM_MAPPED)

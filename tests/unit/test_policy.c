@@ -122,15 +122,15 @@ END_TEST
 
 START_TEST(nursery)
 {
-    unsigned last = 254;
+    unsigned last = 256;
     for (unsigned c = 0; c < HKM_CLASSES; c++) {
         size_t size = hkm_class[c].size;
         unsigned n = 0, total = 0;
-        while (n < 255 && hkm_policy_nursery(size, n, n)) /* all are kept */
+        while (n < 999 && hkm_policy_nursery(size, n, n)) /* all are kept */
             n++;
-        ck_assert(n >= 1 && n <= last && !hkm_policy_nursery(size, 255, 255));
+        ck_assert(n >= 1 && n <= last && (n == 1 || n * size <= 24576) && !hkm_policy_nursery(size, 999, 999));
         last = n;
-        while (total < 255 && hkm_policy_nursery(size, total, 0)) /* each is freed at once */
+        while (total < 999 && hkm_policy_nursery(size, total, 0)) /* each is freed at once */
             total++;
         ck_assert(size < HKM_POLICY_NURSERY_LARGE ? total == n : total > n && total < 255);
     }
