@@ -121,15 +121,16 @@ bool hkm_policy_nursery(size_t size, unsigned taken, unsigned live)
     return taken < 32 && (live < 1 || (live < 16 && (live + 1) * size <= 24576));
 }
 
-/* A class gets one more slab when all that it has are full: so an eighth of those, in each class, is never more than an eighth
- * of the live heap, and it grows and shrinks with what is in use.  Four pages at once cost 10 to 25 % less than four
+/* A class gets one more slab when all that it has are full: so a thirty-second of those, in each class, is never more than that
+ * of the live heap, and it grows and shrinks with what is in use.  (With an eighth, a heap of 1 GiB of mixed sizes in eight
+ * threads was 1 % larger, and so was what a fork copies.)  Four pages at once cost 10 to 25 % less than four
  * faults, sixteen 25 to 40 %, and 256 no less than sixteen (docs/performance.md): so a step is 16 KiB to one slot. */
 size_t hkm_policy_prefault(size_t mapped, size_t full)
 {
     enum { FROM = 8 << 20, LEAST = 16 << 10 };
     if (hkm_load(&hkm_option.disable_prefault) || mapped < FROM)
         return 0;
-    size_t step = (full < HKM_POLICY_PREFAULT_FULL ? full : HKM_POLICY_PREFAULT_FULL) * (HKM_SLOT_SIZE / 8);
+    size_t step = (full < HKM_POLICY_PREFAULT_FULL ? full : HKM_POLICY_PREFAULT_FULL) * (HKM_SLOT_SIZE / HKM_POLICY_PREFAULT_FULL);
     return step < LEAST ? 0 : step;
 }
 

@@ -75,7 +75,7 @@ bool hkm_policy_nursery(size_t size, unsigned taken, unsigned live);
 
 /* Bytes to fault in of a fresh slot that becomes a slab, when `full` slabs of its class are in use by that heap. */
 size_t hkm_policy_prefault(size_t mapped, size_t full);
-enum { HKM_POLICY_PREFAULT_FULL = 8 }; /* more of them do not matter */
+enum { HKM_POLICY_PREFAULT_FULL = 32 }; /* more of them do not matter */
 
 /* Huge pages as HAKMEM_HUGEPAGES says, of which this part is on. */
 enum hkm_huge { HKM_HUGE_NO, HKM_HUGE_THP, HKM_HUGE_TLB } hkm_policy_huge_kind(void);
