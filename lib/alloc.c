@@ -186,7 +186,7 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
     void *p = alignment <= hkm_os.page ? take_kept(size, zero, site) : NULL;
     if (!p && size >= HKM_BIGCACHE_LEAST)
         hkm_bigcache_make_way(size);
-    if (!p && (size >= hkm_policy_big() || alignment > HKM_SUPERSLAB_SIZE))
+    if (!p && (size >= hkm_policy_big(hkm_policy()) || alignment > HKM_SUPERSLAB_SIZE))
         p = hkm_big_alloc(size, alignment, site);
     /* Where the kernel gives no more, there may be room among the free slots, whose address space stays mapped. */
     if (!p && alignment <= HKM_SUPERSLAB_SIZE) {
@@ -201,8 +201,10 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
     return p;
 }
 
+/* The options have been read. */
 static HKM_COLD void greet(void)
 {
+    hkm_policy_renew();
     if (hkm_load(&hkm_option.verbose)) {
         struct hkm_msg m = { 0 };
         bool pass = hkm_load(&hkm_option.pass);
@@ -489,7 +491,7 @@ void hkm_free_hardened(void *p) { hkm_free_slow(p); }
 static void *move(void *p, size_t old, size_t size, const void *site)
 {
     void *q = NULL;
-    if (size >= HKM_POLICY_GROWING && size > old && hkm_policy_growing(hkm_big_count()) &&
+    if (size >= HKM_POLICY_GROWING && size > old && hkm_policy_growing(hkm_policy(), hkm_big_count()) &&
         (q = hkm_big_alloc(size, 16, HKM_SITE_RESIZED)) != NULL)
         count_large(true);
     else
@@ -538,7 +540,7 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
             return p;
         break;
     case RUN:
-        if (size > HKM_MID_MAX && size < hkm_policy_big() && hkm_mid_resize(at.slab, size))
+        if (size > HKM_MID_MAX && size < hkm_policy_big(hkm_policy()) && hkm_mid_resize(at.slab, size))
             return p;
         break;
     case BIG:
