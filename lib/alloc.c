@@ -131,6 +131,21 @@ static void *out_of_memory(void)
     return NULL;
 }
 
+/* A cached block of one of the next classes, as far as they may serve a request of that size. */
+static HKM_COLD void *borrow(struct hkm_heap *h, unsigned cls, size_t size)
+{
+    size_t most = size * hkm_load(&hkm_policy()->w_max) / 100;
+    while (++cls < HKM_CLASSES && hkm_class[cls].size <= most) {
+        struct hkm_bin *b = h->bin[cls];
+        void *p = b ? b->slots[b->room] : NULL;
+        if (p) {
+            b->room++;
+            return p;
+        }
+    }
+    return NULL;
+}
+
 /* A block of a class; it may carry HKM_ZERO.  size: what was asked for, or 0 when the block must be of that class. */
 static void *take_class(unsigned cls, size_t size)
 {
@@ -142,6 +157,8 @@ static void *take_class(unsigned cls, size_t size)
     void *p = b ? b->slots[b->room] : NULL;
     if (likely(p != NULL))
         b->room++;
+    else if (unlikely(cls >= HKM_TINY_CLASSES && hkm_load(&hkm_policy()->w_max) > 100) && (p = borrow(h, cls, size)) != NULL)
+        ;
     else if (unlikely(!b && !h->next && size <= HKM_NURSERY_MAX && size) && (p = hkm_nursery_alloc(size, cls)) != NULL)
         in_nursery = true;
     else
@@ -156,9 +173,11 @@ static void *take_class(unsigned cls, size_t size)
     return p;
 }
 
-static void count_large(bool alloc)
+static void count_large(bool alloc, size_t size)
 {
     struct hkm_heap *h = hkm_thread_own();
+    if (h && alloc)
+        hkm_count(&h->work, 1 + (size >> HKM_SLOT_SHIFT));
     if (h)
         hkm_count(alloc ? &h->count.large_allocs : &h->count.large_frees, 1);
     else
@@ -197,13 +216,14 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
         hkm_thread_tick();
     }
     if (p)
-        count_large(true);
+        count_large(true, size);
     return p;
 }
 
 /* The options have been read. */
 static HKM_COLD void greet(void)
 {
+    hkm_policy_load();
     hkm_policy_renew();
     if (hkm_load(&hkm_option.verbose)) {
         struct hkm_msg m = { 0 };
@@ -398,7 +418,7 @@ static void give_nursery(void *p)
 static void give_run(struct hkm_slab *s)
 {
     struct hkm_heap *h = hkm_thread_keep();
-    count_large(false);
+    count_large(false, 0);
     if (!(h && (hkm_mid_push(&h->runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s)) {
         hkm_mid_free(s);
         hkm_thread_tick();
@@ -431,7 +451,7 @@ static __attribute__((noinline)) void give(void *p)
     case BIG:
         if (!hkm_bigcache_free_big(p))
             hkm_os_bad_pointer("free", "double free", p);
-        count_large(false);
+        count_large(false, 0);
         break;
     case NOWHERE:
         give_foreign(p);
@@ -493,7 +513,7 @@ static void *move(void *p, size_t old, size_t size, const void *site)
     void *q = NULL;
     if (size >= HKM_POLICY_GROWING && size > old && hkm_policy_growing(hkm_policy(), hkm_big_count()) &&
         (q = hkm_big_alloc(size, 16, HKM_SITE_RESIZED)) != NULL)
-        count_large(true);
+        count_large(true, size);
     else
         q = hkm_alloc(size, site);
     if (q) {

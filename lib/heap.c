@@ -102,6 +102,7 @@ static bool charge(struct hkm_heap *h, size_t bytes)
 {
     if (h->charged && hkm_add(&all_heaps.allowed, bytes) + bytes > budget()) {
         hkm_add(&all_heaps.allowed, -bytes);
+        hkm_count(&h->denied, 1);
         return false;
     }
     h->allowed += bytes;

@@ -148,7 +148,7 @@ static bool can_afford(const struct hkm_learn *l) { return l->lost <= l->cost_al
 static void forget_quad(struct hkm_learn *l)
 {
     l->step = 0;
-    l->tried = 0;
+    l->tried = l->tried_cost = 0;
     memset(l->cost, 0, sizeof l->cost);
     memset(l->events, 0, sizeof l->events);
     memset(l->resident, 0, sizeof l->resident);
@@ -208,13 +208,23 @@ static void end_match(struct hkm_learn *l, bool won)
     l->state = HKM_LEARN_CANARIED;
 }
 
+/* What the challenger's epochs have cost above what they would have cost without it, all of them: also those in which it only
+ * built up what it keeps. */
+static void account(struct hkm_learn *l, uint64_t usual)
+{
+    uint64_t would = usual * (l->tried / 16) / 64;
+    if (l->tried_cost >= would)
+        l->lost += l->tried_cost - would;
+    else
+        l->lost -= l->lost < would - l->tried_cost ? l->lost : would - l->tried_cost;
+}
+
 static void end_quad(struct hkm_learn *l)
 {
     uint64_t a = per_event(l->cost[0], l->events[0]), b = per_event(l->cost[1], l->events[1]);
     int64_t gain = gain_of(a, b);
     unsigned rival = l->chosen[hkm_learn_group(l->playing)];
-    if (b > a)
-        l->lost += (b - a) * l->tried / 1024;
+    account(l, a);
     rate(l, rival, l->playing, gain >= HKM_LEARN_GAIN / 4 ? 1024 : gain <= -HKM_LEARN_GAIN / 4 ? 0 : 512);
     l->quads++;
     l->gain_sum += gain;
@@ -223,31 +233,36 @@ static void end_quad(struct hkm_learn *l)
     /* Beyond doubt: the mean is four times its standard error, which is the root of (n squares - sum^2) / (n^2 (n - 1)); with
      * many quadruples a bit less will do.  There are a dozen matches, and a look after each quadruple. */
     int64_t n = l->quads, sum = l->gain_sum, spread = n * l->gain_squares - sum * sum;
-    if (gain <= -HKM_LEARN_ONE / 4 || (n >= 2 && sum < 0) || n >= HKM_LEARN_MATCHES)
+    if (gain <= -HKM_LEARN_ONE / 2 || (n >= 2 && sum < -n * HKM_LEARN_ONE / 10) || (n >= 3 && sum < 0) || n >= HKM_LEARN_MATCHES)
         end_match(l, false);
+    else if (n >= 3 && sum >= n * HKM_LEARN_ONE / 5 && sum * sum * (n - 1) >= 12 * spread)
+        end_match(l, true); /* a fifth and more */
     else if (n >= 4 && sum >= n * HKM_LEARN_GAIN && sum * sum * (n - 1) >= (n < 6 ? 16 : 12) * spread)
         end_match(l, true);
 }
 
-/* A-B-B-A, each for two epochs, the first of which shows what the one before has left behind and is not counted. */
+/* A-B-B-A: eight epochs, of which those after a change show what the one before has left behind, or what it takes to build up
+ * what is kept from now on: they do not count.  - A - - B B - A. */
 static bool is_challengers(unsigned step) { return step >= 2 && step < 6; }
-static bool is_settling(unsigned step) { return step % 2 == 0 && step != 4; }
+static bool counts(unsigned step) { return step == 1 || step == 4 || step == 5 || step == 7; }
 
 static void play(struct hkm_learn *l, const struct hkm_learn_sample *s, uint64_t cost)
 {
     if (l->step == 0 && !can_afford(l)) /* pay back first */
         return;
     unsigned b = is_challengers(l->step);
-    if (b)
+    if (b) {
         l->tried += s->events;
-    if (!is_settling(l->step)) {
+        l->tried_cost += cost;
+    }
+    if (counts(l->step)) {
         l->cost[b] += cost;
         l->events[b] += s->events;
     }
     /* What is many times as dear need not be played to the end. */
-    if (b && l->step >= 3 && l->events[0] && s->events &&
+    if (b && counts(l->step) && l->events[0] && s->events &&
         per_event(cost, s->events) > 4 * per_event(l->cost[0], l->events[0])) {
-        l->lost += (per_event(cost, s->events) - per_event(l->cost[0], l->events[0])) * l->tried / 1024;
+        account(l, per_event(l->cost[0], l->events[0]));
         rate(l, l->chosen[hkm_learn_group(l->playing)], l->playing, 0);
         end_match(l, false);
         return;
@@ -263,24 +278,26 @@ static void roll_back(struct hkm_learn *l)
     next_match(l);
 }
 
-/* One epoch of 16; the one before it, of what is in force, is what it is compared with. */
+/* One epoch of 16, after one in which it only takes its place: what it keeps must first be there. */
 static void canary(struct hkm_learn *l, const struct hkm_learn_sample *s, uint64_t cost)
 {
-    unsigned b = l->step == HKM_LEARN_CANARY - 1;
-    l->cost[b] += cost;
-    l->events[b] += s->events;
-    l->resident[b] += s->resident >> 10;
-    l->residents[b]++;
-    if (++l->step < HKM_LEARN_CANARY)
+    unsigned b = l->step == HKM_LEARN_CANARY;
+    if (l->step != HKM_LEARN_CANARY - 1 && l->step) { /* the first one has what the canary has left behind */
+        l->cost[b] += cost;
+        l->events[b] += s->events;
+        l->resident[b] += s->resident >> 10;
+        l->residents[b]++;
+    }
+    if (++l->step <= HKM_LEARN_CANARY)
         return;
     l->step = 0;
     l->canaries++;
     uint64_t a_cost = per_event(l->cost[0], l->events[0]), b_cost = per_event(l->cost[1], l->events[1]);
     uint64_t a_size = l->resident[0] / l->residents[0], b_size = l->resident[1] / l->residents[1];
-    /* Memory counts by its price, too: what is cheaper even so may be larger, by as much as half. */
+    /* Idle memory is part of the cost, by its price: what is cheaper even so may be larger, but for twice as much and more. */
     bool worse = gain_of(a_cost, b_cost) < -HKM_LEARN_WORSE ||
                  (gain_of(a_size, b_size) < -HKM_LEARN_WORSE && gain_of(a_cost, b_cost) < HKM_LEARN_GAIN) ||
-                 gain_of(a_size, b_size) < -HKM_LEARN_ONE / 2;
+                 b_size > 2 * a_size + HKM_LEARN_LARGER_KB;
     if (worse) {
         l->lost += b_cost > a_cost ? (b_cost - a_cost) * l->events[1] / 1024 : 0;
         roll_back(l);
@@ -366,7 +383,7 @@ void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample *s, stru
     if (l->state != HKM_LEARN_WAIT)
         adapt_caches(l, s, base_cache);
     /* The policy of the next epoch. */
-    l->canary_in_force = l->state == HKM_LEARN_CANARIED && l->step == HKM_LEARN_CANARY - 1;
+    l->canary_in_force = l->state == HKM_LEARN_CANARIED && l->step >= HKM_LEARN_CANARY - 1;
     bool challenged = l->state == HKM_LEARN_PLAY && is_challengers(l->step);
     for (unsigned g = 0; g < HKM_LEARN_GROUPS; g++)
         hkm_learn_apply(challenged && g == hkm_learn_group(l->playing) ? l->playing

@@ -47,6 +47,7 @@ enum {
     HKM_LEARN_MATCHES = 12,         /* quadruples A-B-B-A until a match is a draw */
     HKM_LEARN_CANARY = 16,          /* one epoch of so many, */
     HKM_LEARN_CANARIES = 3,         /* so many times */
+    HKM_LEARN_LARGER_KB = 65536,    /* more than twice as large, and by so much, is too large at any price */
     HKM_LEARN_DRIFT = 256,          /* 25 % off, */
     HKM_LEARN_DRIFTING = 16,        /* for so many epochs, and all is learned afresh */
     HKM_LEARN_ELO = 1500, HKM_LEARN_K = 32,
@@ -85,13 +86,13 @@ struct hkm_learn {
     /* The match: quadruples so far, and their gains. */
     uint32_t quads;
     int64_t gain_sum, gain_squares;
-    /* The quadruple: cost and events of A and B, and of all B epochs. */
-    uint64_t cost[2], events[2], tried;
+    /* The quadruple: events and cost of A and B as far as they count, and of all B epochs. */
+    uint64_t cost[2], events[2], tried, tried_cost;
     uint64_t resident[2], residents[2]; /* sums, epochs */
     int16_t rating[HKM_LEARN_STRATEGIES];
     uint8_t games[HKM_LEARN_STRATEGIES];
     uint64_t cost_all, events_all, ms_all; /* since the process began to be watched */
-    uint64_t lost;          /* by exploration */
+    uint64_t lost;          /* by exploration, less what it has won; never below 0 */
     uint64_t usual;         /* frozen: cost of 1024 events */
     uint32_t usual_of;      /* epochs that it is the mean of */
     uint64_t cache_kb;      /* ACE; 0: as the options say */

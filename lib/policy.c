@@ -7,6 +7,7 @@
 #include "class.h"
 #include "lock.h"
 #include "option.h"
+#include "os.h"
 
 const struct hkm_policy hkm_policy_default = {
 #define X(field, unit, def, least, most, bench) .field = (def),
@@ -82,6 +83,8 @@ bool hkm_policy_publish(const struct hkm_policy *p)
 /* Options are checked where they are read, but some address spaces are smaller than their ranges. */
 static void put(hkm_word *row, size_t value, size_t most) { hkm_store(row, value < most ? value : most); }
 
+static void take_saved(struct hkm_policy *p);
+
 void hkm_policy_base(struct hkm_policy *p)
 {
     const struct hkm_option *o = &hkm_option;
@@ -104,6 +107,145 @@ void hkm_policy_base(struct hkm_policy *p)
         hkm_store(&p->nursery_blocks, 0);
     hkm_store(&p->prefault_from_kb, hkm_load(&o->disable_prefault) ? SIZE_MAX >> 10 : 8192);
     hkm_store(&p->hugepages, hkm_load(&o->disable_hugepages) ? HKM_HUGE_NO : hkm_load(&o->hugepages));
+    take_saved(p);
+}
+
+/* ---- a saved policy --------------------------------------------------------------------------------------------- */
+
+static struct hkm_policy saved; /* written before the process has a second thread */
+static bool has_saved;
+
+/* What an option says goes before what was saved, and that before the defaults. */
+static void take_saved(struct hkm_policy *p)
+{
+    for (unsigned i = 0; has_saved && i < HKM_POLICY_ROWS; i++)
+        if (hkm_load((hkm_word *)p + i) == hkm_load((const hkm_word *)&hkm_policy_default + i))
+            hkm_store((hkm_word *)p + i, hkm_load((hkm_word *)&saved + i));
+}
+
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+
+/* The next word of the line; its length, 0: there is none. */
+static size_t word(const char **at, const char *end)
+{
+    size_t n = 0;
+    while (*at < end && is_blank(**at))
+        ++*at;
+    while (*at + n < end && !is_blank((*at)[n]))
+        n++;
+    return n;
+}
+
+static bool is(const char *w, size_t n, const char *name) { return hkm_length(name) == n && hkm_begins(w, name, n); }
+
+static bool number(const char *w, size_t n, size_t *value)
+{
+    *value = 0;
+    for (size_t i = 0; i < n; i++)
+        if (w[i] < '0' || w[i] > '9' || __builtin_mul_overflow(*value, 10, value) ||
+            __builtin_add_overflow(*value, (size_t)(w[i] - '0'), value))
+            return false;
+    return n != 0;
+}
+
+static hkm_word *row_named(struct hkm_policy *p, const char *w, size_t n)
+{
+#define X(field, unit, def, least, most, bench) \
+    if (is(w, n, #field))                       \
+        return &p->field;
+#include "policy.def"
+#undef X
+    return NULL;
+}
+
+/* One line; *state: 0 before the first, 1 within, 2 after the end. */
+static const char *parse_line(struct hkm_policy *p, const char *at, const char *end, int *state)
+{
+    size_t n = word(&at, end), value;
+    const char *first = at;
+    if (!n)
+        return NULL;
+    at += n;
+    size_t m = word(&at, end);
+    const char *second = at;
+    at += m;
+    if (word(&at, end) || *state == 2)
+        return "more than there should be";
+    if (*state == 0) {
+        if (!is(first, n, "hakmem-policy") || !number(second, m, &value))
+            return "not a policy of HAKMEM";
+        if (value != HKM_POLICY_VERSION)
+            return "a policy of another version";
+        *state = 1;
+        return NULL;
+    }
+    if (!m && is(first, n, "end")) {
+        *state = 2;
+        return NULL;
+    }
+    hkm_word *row = row_named(p, first, n);
+    if (!row)
+        return "no such row";
+    if (!number(second, m, &value))
+        return "not a number";
+    hkm_store(row, value);
+    return hkm_policy_valid(p) ? NULL : "out of its range";
+}
+
+const char *hkm_policy_parse(struct hkm_policy *p, const char *text, size_t size, unsigned *line)
+{
+    struct hkm_policy q = hkm_policy_default;
+    const char *wrong = NULL, *end = text + size;
+    int state = 0;
+    *line = 0;
+    while (text < end && !wrong) {
+        const char *stop = text, *last;
+        while (stop < end && *stop != '\n')
+            stop++;
+        for (last = text; last < stop && *last != '#';)
+            last++;
+        ++*line;
+        wrong = parse_line(&q, text, last, &state);
+        text = stop < end ? stop + 1 : stop;
+    }
+    if (!wrong && state != 2)
+        wrong = state ? "cut off: it does not say end" : "not a policy of HAKMEM";
+    if (!wrong)
+        *p = q;
+    return wrong;
+}
+
+void hkm_policy_load(void)
+{
+    const char *path = hkm_os_getenv("HAKMEM_POLICY_FILE"), *wrong;
+    struct hkm_file f;
+    struct hkm_policy p;
+    unsigned line = 0;
+    if (likely(!path) || !*path)
+        return;
+    if (hkm_os_file_read_any(path, &f) == HKM_FILE_ABSENT) {
+        wrong = "cannot be read";
+    } else {
+        wrong = f.text ? hkm_policy_parse(&p, f.text, f.size, &line) : "not a policy of HAKMEM";
+        hkm_os_file_forget(&f);
+    }
+    if (wrong) {
+        struct hkm_msg m = { 0 };
+        hkm_msg_str(&m, "HAKMEM_POLICY_FILE=");
+        for (unsigned i = 0; i < 128 && path[i]; i++)
+            hkm_msg_str(&m, (char[]){ path[i], 0 });
+        if (line) {
+            hkm_msg_str(&m, ": line ");
+            hkm_msg_dec(&m, line);
+        }
+        hkm_msg_str(&m, ": ");
+        hkm_msg_str(&m, wrong);
+        hkm_msg_str(&m, "; the defaults are used");
+        hkm_os_warn(&m);
+        return;
+    }
+    saved = p;
+    has_saved = true;
 }
 
 void hkm_policy_renew(void)

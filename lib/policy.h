@@ -41,6 +41,13 @@ bool hkm_policy_valid(const struct hkm_policy *p);
 bool hkm_policy_publish(const struct hkm_policy *p);
 /* What the options say. */
 void hkm_policy_base(struct hkm_policy *p);
+/* A saved policy, as text: a line "hakmem-policy 1", then lines "ROW VALUE" of policy.def, those that differ from the defaults,
+ * then "end"; # begins a comment.  NULL, or what is wrong with it, and in which line; then *p is not changed. */
+enum { HKM_POLICY_VERSION = 1 };
+const char *hkm_policy_parse(struct hkm_policy *p, const char *text, size_t size, unsigned *line);
+/* Reads the file that HAKMEM_POLICY_FILE names, if it does: its values are the defaults from then on.  One that is wrong gives one
+ * line on stderr, and the defaults stay. */
+void hkm_policy_load(void);
 /* Options have changed, or were read: puts that in force. */
 void hkm_policy_renew(void);
 size_t hkm_policy_versions(void); /* published so far, those that were the same as one before apart */

@@ -15,6 +15,7 @@
  */
 #include "purge.h"
 #include "os.h"
+#include "teach.h"
 
 static hkm_word checked; /* ms: when policy was asked last */
 static hkm_word mode;    /* enum hkm_look: the look that is under way */
@@ -189,6 +190,7 @@ void hkm_purge_slow(const struct hkm_heap *h)
     size_t now = hkm_os_ms(), each = hkm_policy_purge_ms(policy) / 4;
     if (hkm_load(&hkm_slab_clock) != now)
         hkm_store(&hkm_slab_clock, now);
+    hkm_teach_tick(now);
     /* In time, or as soon as much has become free. */
     if (!hkm_purge_busy() && now - hkm_load(&checked) < each + !each &&
         (ptrdiff_t)(hkm_load(&h->free) - hkm_load(&h->seen_free)) < HKM_POLICY_LOOK_SOON)

@@ -74,10 +74,18 @@ static struct hkm_slab *holder(struct hkm_range *r, size_t slot)
 static unsigned used_pages(const struct hkm_slab *s) { return hkm_popcount(hkm_pages_all() & (unsigned)~s->zero); }
 
 /* All threads count in one word: once for all slots that were taken together. */
-static void note_reuse(size_t pages)
+static void note_reuse(size_t slots, size_t pages)
 {
+    size_t all = slots << (HKM_SLOT_SHIFT - hkm_os.page_bits);
     if (pages)
         hkm_add(&hkm_superslab_stats.reused, pages);
+    if (pages < all)
+        hkm_add(&hkm_superslab_stats.faulted, all - pages);
+}
+
+void hkm_superslab_note_mapping(size_t bytes)
+{
+    hkm_add(&hkm_superslab_stats.faulted, bytes >> hkm_os.page_bits);
 }
 
 /* Neighbouring slots that were just claimed. */
@@ -86,7 +94,7 @@ static void hold(struct hkm_range *r, size_t slot, size_t count)
     size_t pages = 0;
     for (size_t i = 0; i < count; i++)
         pages += used_pages(holder(r, slot + i));
-    note_reuse(pages);
+    note_reuse(count, pages);
 }
 
 static unsigned take_from(struct hkm_range *r, bool dirty, struct hkm_slab **out, unsigned n)
@@ -137,7 +145,7 @@ unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty)
             size_t pages = 0;
             for (unsigned i = 0; dirty && i < got; i++)
                 pages += used_pages(out[i]);
-            note_reuse(pages);
+            note_reuse(got, pages);
             return got;
         }
     }

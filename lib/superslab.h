@@ -37,6 +37,7 @@ void hkm_superslab_prefault(struct hkm_slab *s, size_t bytes);
  * it is not to.  And asks for them. */
 size_t hkm_superslab_huge_unit(size_t bytes);
 void hkm_superslab_huge(void *addr, size_t bytes);
+void hkm_superslab_note_mapping(size_t bytes); /* counts its pages among those that will be faulted in */
 
 /* Purges pages of slots that the caller holds, from a page of the first one on, and marks them zero; none of
  * huge pages.  Returns bytes. */
@@ -67,6 +68,8 @@ struct HKM_OWN_LINES hkm_superslab_stats {
     hkm_word held;    /* slots: dirty ones in huge pages that others of their slots keep, as the last purge found them */
     hkm_word huge;    /* slots in huge pages, taken or free */
     hkm_word huge_fallbacks; /* so far: huge pages were wanted, and there were none (hugetlb, then thp: two) */
+    hkm_word prefaulted;     /* bytes so far */
+    hkm_word faulted;        /* pages so far that had no memory behind them when their slot, or a mapping, was taken */
     hkm_word prefault_fallbacks; /* so far: the kernel could not, or had no memory for it */
     hkm_word taken HKM_ALIGNED(64); /* slots */
     hkm_word dirty;  /* slots */

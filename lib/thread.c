@@ -19,6 +19,7 @@
 #include "purge.h"
 #include "shared_pool.h"
 #include "superslab.h"
+#include "teach.h"
 
 #include <pthread.h>
 
@@ -398,7 +399,10 @@ HKM_INLINE void tick(struct hkm_heap *h)
 void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
 {
     notice_fork();
+    size_t began = hkm_teach_begin(h);
     void *p = refill(h, cls);
+    if (unlikely(began))
+        hkm_teach_end(h, began);
     tick(h);
     return p;
 }
@@ -406,7 +410,10 @@ void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
 void hkm_thread_full(struct hkm_bin *b)
 {
     struct hkm_heap *h = b->heap;
+    size_t began = hkm_teach_begin(h);
     hkm_heap_full(b);
+    if (unlikely(began))
+        hkm_teach_end(h, began);
     tick(h);
 }
 

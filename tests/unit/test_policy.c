@@ -117,6 +117,86 @@ START_TEST(publishing_by_many_threads)
 }
 END_TEST
 
+static const char *parse(struct hkm_policy *p, const char *text, unsigned *line)
+{
+    return hkm_policy_parse(p, text, strlen(text), line);
+}
+
+START_TEST(saved)
+{
+    struct hkm_policy p = { .purge_ms = 5 };
+    unsigned line;
+    ck_assert_ptr_null(parse(&p, "hakmem-policy 1\n# words\n\n  dirty_kb\t5000 # more\r\npurge_ms 7\nend\n\n# behind\n", &line));
+    ck_assert_uint_eq(hkm_load(&p.dirty_kb), 5000);
+    ck_assert_uint_eq(hkm_load(&p.purge_ms), 7);
+    ck_assert_uint_eq(hkm_load(&p.big_kb), 32768);
+    ck_assert_ptr_null(parse(&p, "hakmem-policy 1\nend", &line));
+    ck_assert(!memcmp(&p, &hkm_policy_default, sizeof p));
+}
+END_TEST
+
+START_TEST(wrong_files)
+{
+    static const struct {
+        const char *text;
+        unsigned line;
+    } wrong[] = {
+        { "", 0 }, { "\n", 1 }, { "hello\n", 1 }, { "hakmem-policy\nend\n", 1 }, { "hakmem-policy 2\nend\n", 1 },
+        { "hakmem-policy 1 1\nend\n", 1 }, { "hakmem-policy 1\n", 1 }, { "hakmem-policy 1\ndirty_kb 50", 2 },
+        { "hakmem-policy 1\nen", 2 }, { "hakmem-policy 1\ndirty_k 50\nend\n", 2 }, { "hakmem-policy 1\ndirty_kb\nend\n", 2 },
+        { "hakmem-policy 1\ndirty_kb x\nend\n", 2 }, { "hakmem-policy 1\ndirty_kb -1\nend\n", 2 },
+        { "hakmem-policy 1\ndirty_kb 99999999999999999999999\nend\n", 2 }, { "hakmem-policy 1\ndirty_kb 1 2\nend\n", 2 },
+        { "hakmem-policy 1\npurge_ms 3600001\nend\n", 2 }, { "hakmem-policy 1\nend\npurge_ms 1\n", 3 },
+        { "dirty_kb 1\nend\n", 1 },
+    };
+    for (unsigned i = 0; i < COUNT_OF(wrong); i++) {
+        struct hkm_policy p = { .purge_ms = 5 };
+        unsigned line;
+        ck_assert_msg(parse(&p, wrong[i].text, &line) != NULL, "%u: %s", i, wrong[i].text);
+        ck_assert_msg(line == wrong[i].line, "%u: line %u", i, line);
+        ck_assert_uint_eq(hkm_load(&p.purge_ms), 5); /* nothing of it is taken */
+    }
+    /* Any bytes: none of them is believed, and no more than there are is read. */
+    uint64_t rnd = 1;
+    for (unsigned i = 0; i < 20000; i++) {
+        char text[64] = "hakmem-policy 1\ndirty_kb 55\nend\n";
+        size_t n = strlen(text);
+        unsigned line;
+        struct hkm_policy p;
+        for (unsigned k = 0; k < 3; k++) {
+            rnd = rnd * 6364136223846793005u + 1442695040888963407u;
+            text[(rnd >> 33) % n] = (char)(rnd >> 50);
+        }
+        if (!hkm_policy_parse(&p, text, (rnd >> 40) % (n + 1), &line))
+            ck_assert(hkm_policy_valid(&p));
+    }
+}
+END_TEST
+
+static void save(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    ck_assert_int_eq(fclose(f), 0);
+}
+
+START_TEST(a_policy_file)
+{
+    char path[] = "/tmp/hakmem-policy-XXXXXX";
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    close(fd);
+    save(path, "hakmem-policy 1\ndirty_kb 9000\npurge_ms 70\nend\n");
+    setenv("HAKMEM_POLICY_FILE", path, 1);
+    hkm_policy_load();
+    SET_OPTION(purge_ms, 500);
+    ck_assert_uint_eq(hkm_load(&hkm_policy()->dirty_kb), 9000);
+    ck_assert_uint_eq(hkm_load(&hkm_policy()->purge_ms), 500); /* the option goes before it */
+    ck_assert_int_eq(unlink(path), 0);
+}
+END_TEST
+
 START_TEST(growth)
 {
     size_t last = 0, end = sizeof(void *) == 8 ? 64 * GIB : 700 * MIB;
@@ -363,5 +443,5 @@ START_TEST(retreat)
 END_TEST
 
 UNIT_MAIN("policy", CK_FORK, the_default_is_in_force, publishing, what_is_out_of_range_is_refused, many_versions,
-          publishing_by_many_threads, growth, growth_without_superslabs, dirty_limit, dirty_most, cache_limit,
+          publishing_by_many_threads, saved, wrong_files, a_policy_file, growth, growth_without_superslabs, dirty_limit, dirty_most, cache_limit,
           caches_grow_to_their_most, refill_and_flush, nursery, prefault, huge, slots, big, looks, spare, retreat)
