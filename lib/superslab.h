@@ -68,8 +68,6 @@ struct HKM_OWN_LINES hkm_superslab_stats {
     hkm_word held;    /* slots: dirty ones in huge pages that others of their slots keep, as the last purge found them */
     hkm_word huge;    /* slots in huge pages, taken or free */
     hkm_word huge_fallbacks; /* so far: huge pages were wanted, and there were none (hugetlb, then thp: two) */
-    hkm_word prefaulted;     /* bytes so far */
-    hkm_word faulted;        /* pages so far that had no memory behind them when their slot, or a mapping, was taken */
     hkm_word prefault_fallbacks; /* so far: the kernel could not, or had no memory for it */
     hkm_word taken HKM_ALIGNED(64); /* slots */
     hkm_word dirty;  /* slots */
@@ -78,6 +76,7 @@ struct HKM_OWN_LINES hkm_superslab_stats {
     hkm_word purged; /* bytes so far */
     hkm_word purges; /* calls so far */
     hkm_word prefaulted; /* bytes so far */
+    hkm_word faulted; /* pages so far that had no memory behind them when their slot, or a mapping, was taken */
 };
 extern struct hkm_superslab_stats hkm_superslab_stats HKM_HIDDEN;
 

@@ -27,7 +27,8 @@ HKM_INLINE void hkm_teach_tick(size_t now)
 /* Around the slow calls of a thread: 0, or when this one began. */
 HKM_INLINE size_t hkm_teach_begin(const struct hkm_heap *h)
 {
-    return HKM_LEARNING && unlikely(hkm_load(&h->events) % HKM_TEACH_SAMPLE == 0) ? hkm_os_ns() | 1 : 0;
+    bool timed = HKM_LEARNING && unlikely(hkm_load(&h->events) % HKM_TEACH_SAMPLE == 0);
+    return timed && !hkm_load(&hkm_option.disable_learning) ? hkm_os_ns() | 1 : 0;
 }
 void hkm_teach_end(struct hkm_heap *h, size_t began);
 

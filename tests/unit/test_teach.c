@@ -89,6 +89,50 @@ START_TEST(options_change)
 }
 END_TEST
 
+/* Without ELO, or frozen, nothing is played. */
+START_TEST(elo_is_off)
+{
+    learn();
+    for (unsigned i = 0; i < 2; i++) {
+        hkm_store(&hkm_option.disable_elo, i == 0);
+        hkm_store(&hkm_option.evo_policy, i == 0 ? HKM_EVO_LEARN : HKM_EVO_FROZEN);
+        SET_OPTION(purge_ms, 1000 + i); /* begins afresh */
+        for (unsigned k = 0; k < 50; k++) {
+            work(k < 2 ? 300 : 10);
+            hkm_teach_epoch(i * 100000 + 1000 + k * 2000);
+        }
+        ck_assert_uint_ge(hkm_teach_state()->epochs, 40);
+        ck_assert_uint_eq(hkm_teach_state()->matches, 0);
+        ck_assert_uint_eq(hkm_teach_state()->playable, 0);
+    }
+}
+END_TEST
+
+/* A miss is served from the next class's cache, if its blocks are not too large, and that is where it is freed to. */
+START_TEST(w_max)
+{
+    (void)hkm_option_init();
+    struct hkm_policy p = hkm_policy_default;
+    hkm_store(&p.nursery_blocks, 0); /* whose blocks no cache has */
+    for (unsigned i = 0; i < 2; i++) {
+        size_t size = i ? 3000 : 1200;
+        hkm_store(&p.w_max, i ? 150 : 100);
+        ck_assert(hkm_policy_publish(&p));
+        void *large = hkm_alloc(size * 5 / 4, NULL), *other = hkm_alloc(size * 2, NULL);
+        size_t usable = hkm_alloc_usable(large);
+        hkm_free_fast(large);
+        hkm_free_fast(other);
+        void *q = hkm_alloc(size, NULL);
+        ck_assert_uint_ge(hkm_alloc_usable(q), size);
+        ck_assert_int_eq(hkm_alloc_usable(q) == usable, i);
+        hkm_free_fast(q);
+        q = hkm_alloc(size * 5 / 4, NULL);
+        ck_assert_uint_eq(hkm_alloc_usable(q), usable);
+        hkm_free_fast(q);
+    }
+}
+END_TEST
+
 START_TEST(child_of_a_fork)
 {
     learn();
@@ -138,6 +182,9 @@ START_TEST(slow_calls_are_timed)
     struct hkm_heap *h = hkm_thread_begin();
     ck_assert_ptr_nonnull(h);
     unsigned timed = 0;
+    hkm_store(&h->events, 0);
+    ck_assert_uint_eq(hkm_teach_begin(h), 0); /* nobody learns */
+    learn();
     for (unsigned i = 0; i < 10 * HKM_TEACH_SAMPLE; i++) {
         hkm_store(&h->events, i);
         timed += hkm_teach_begin(h) != 0;
@@ -152,5 +199,5 @@ START_TEST(slow_calls_are_timed)
 }
 END_TEST
 
-UNIT_MAIN("teach", CK_FORK, not_before_time_and_work, switched_off, options_change, child_of_a_fork, faults_are_counted,
+UNIT_MAIN("teach", CK_FORK, not_before_time_and_work, switched_off, options_change, elo_is_off, w_max, child_of_a_fork, faults_are_counted,
           slow_calls_are_timed)
