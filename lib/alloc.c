@@ -173,11 +173,9 @@ static void *take_class(unsigned cls, size_t size)
     return p;
 }
 
-static void count_large(bool alloc, size_t size)
+static void count_large(bool alloc)
 {
     struct hkm_heap *h = hkm_thread_own();
-    if (h && alloc)
-        hkm_count(&h->work, 1 + (size >> HKM_SLOT_SHIFT));
     if (h)
         hkm_count(alloc ? &h->count.large_allocs : &h->count.large_frees, 1);
     else
@@ -216,15 +214,17 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
         hkm_thread_tick();
     }
     if (p)
-        count_large(true, size);
+        count_large(true);
     return p;
 }
 
 /* The options have been read. */
 static HKM_COLD void greet(void)
 {
-    hkm_policy_load();
-    hkm_policy_renew();
+    if (hkm_option_given()) {
+        hkm_policy_load();
+        hkm_policy_renew();
+    }
     if (hkm_load(&hkm_option.verbose)) {
         struct hkm_msg m = { 0 };
         bool pass = hkm_load(&hkm_option.pass);
@@ -418,7 +418,7 @@ static void give_nursery(void *p)
 static void give_run(struct hkm_slab *s)
 {
     struct hkm_heap *h = hkm_thread_keep();
-    count_large(false, 0);
+    count_large(false);
     if (!(h && (hkm_mid_push(&h->runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s)) {
         hkm_mid_free(s);
         hkm_thread_tick();
@@ -451,7 +451,7 @@ static __attribute__((noinline)) void give(void *p)
     case BIG:
         if (!hkm_bigcache_free_big(p))
             hkm_os_bad_pointer("free", "double free", p);
-        count_large(false, 0);
+        count_large(false);
         break;
     case NOWHERE:
         give_foreign(p);
@@ -513,7 +513,7 @@ static void *move(void *p, size_t old, size_t size, const void *site)
     void *q = NULL;
     if (size >= HKM_POLICY_GROWING && size > old && hkm_policy_growing(hkm_policy(), hkm_big_count()) &&
         (q = hkm_big_alloc(size, 16, HKM_SITE_RESIZED)) != NULL)
-        count_large(true, size);
+        count_large(true);
     else
         q = hkm_alloc(size, site);
     if (q) {

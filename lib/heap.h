@@ -83,7 +83,6 @@ struct hkm_heap {
     bool charged;              /* owner: and they count among those of all heaps */
     hkm_word events;           /* owner writes: refills, flushes and other slow calls */
     hkm_word seen_events, seen_free; /* purge.c, one thread at a time: what they were at its last visit */
-    hkm_word work;             /* owner writes: blocks above 32 KiB, and their slots: what they count as in slow events */
     hkm_word slow_ns, denied;  /* owner writes: spent in slow calls, by samples; caches that the budget did not let grow */
     unsigned run_frees;        /* owner: of runs, that found no room in the cache */
     size_t seen_runs;          /* owner: what runs.held was when last looked at */

@@ -44,7 +44,7 @@ bool hkm_policy_valid(const struct hkm_policy *p)
     return true;
 }
 
-static bool same(const struct hkm_policy *p, const struct hkm_policy *q)
+bool hkm_policy_same(const struct hkm_policy *p, const struct hkm_policy *q)
 {
     const hkm_word *a = (const hkm_word *)p, *b = (const hkm_word *)q;
     for (unsigned i = 0; i < HKM_POLICY_ROWS; i++)
@@ -57,10 +57,10 @@ static bool same(const struct hkm_policy *p, const struct hkm_policy *q)
 static const struct hkm_policy *keep(const struct hkm_policy *p)
 {
     size_t n = hkm_load(&versions);
-    if (same(p, &hkm_policy_default))
+    if (hkm_policy_same(p, &hkm_policy_default))
         return &hkm_policy_default;
     for (size_t i = 0; i < n && i < VERSIONS; i++)
-        if (same(p, &version[i]))
+        if (hkm_policy_same(p, &version[i]))
             return &version[i];
     if (&version[n % VERSIONS] == hkm_policy())
         n++;

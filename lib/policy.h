@@ -35,6 +35,7 @@ HKM_INLINE const struct hkm_policy *hkm_policy(void)
     return (const struct hkm_policy *)((uintptr_t)&hkm_policy_default + hkm_load(&hkm_policy_offset));
 }
 
+bool hkm_policy_same(const struct hkm_policy *p, const struct hkm_policy *q);
 /* Whether each value is within its row's range. */
 bool hkm_policy_valid(const struct hkm_policy *p);
 /* Puts a policy in force, of which a copy is made.  The same one twice takes no room.  False: it is not valid. */

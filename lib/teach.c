@@ -15,8 +15,6 @@
 #include "os.h"
 #include "superslab.h"
 
-#include <string.h>
-
 hkm_word hkm_teach_next;
 static hkm_word busy;
 
@@ -84,8 +82,10 @@ static struct totals add_up(size_t *heaps, uint64_t *free_bytes)
     struct totals t = { .faults = hkm_load(&st->faulted), .populated = hkm_load(&st->prefaulted) >> hkm_os.page_bits,
                         .purged = hkm_load(&st->purged) >> hkm_os.page_bits };
     size_t sum = 0, n = 0;
+    /* Slots count as events, warm or not: what is counted is what the program does, whatever the policy. */
+    t.events = (t.faults + hkm_load(&st->reused)) >> (HKM_SLOT_SHIFT - hkm_os.page_bits);
     for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next, n++) {
-        t.events += hkm_load(&h->events) + hkm_load(&h->work);
+        t.events += hkm_load(&h->events);
         t.slow_ns += hkm_load(&h->slow_ns);
         t.misses += hkm_load(&h->count.refills) + hkm_load(&h->count.flushes);
         t.denied += hkm_load(&h->denied);
@@ -143,7 +143,6 @@ static void begin(size_t now, const struct hkm_policy *base, size_t generation)
     hkm_learn_begin(&class_room.learn, base, mode, class_room.price);
 }
 
-static bool same(const struct hkm_policy *a, const struct hkm_policy *b) { return !memcmp(a, b, sizeof *a); }
 
 static void epoch(size_t now)
 {
@@ -151,7 +150,7 @@ static void epoch(size_t now)
     struct hkm_learn *l = &class_room.learn;
     size_t generation = hkm_generation() + 1, heaps, ms = now - class_room.since;
     hkm_policy_base(&p);
-    if (class_room.generation != generation || !same(&p, &class_room.base)) {
+    if (class_room.generation != generation || !hkm_policy_same(&p, &class_room.base)) {
         begin(now, &p, generation);
         hkm_store(&hkm_teach_next, now + HKM_LEARN_FROM_MS);
         return;

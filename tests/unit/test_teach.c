@@ -38,7 +38,7 @@ START_TEST(not_before_time_and_work)
     hkm_teach_epoch(3000); /* too few events */
     ck_assert_uint_eq(l->epochs, 0);
     ck_assert_uint_eq(l->state, HKM_LEARN_WAIT);
-    work(300); /* of 49 each */
+    work(300); /* of 48 and more each */
     hkm_teach_epoch(4000);
     ck_assert_uint_eq(l->epochs, 1);
     ck_assert_uint_eq(l->state, HKM_LEARN_PLAY);
