@@ -107,10 +107,4 @@ int hak_option_get(const char *name, long *value)
     return result(name && value ? hkm_option_get(name, value) : EINVAL);
 }
 
-int hak_option_set(const char *name, long value)
-{
-    int error = name ? hkm_option_set(name, value) : EINVAL;
-    if (!error)
-        hkm_policy_renew();
-    return result(error);
-}
+int hak_option_set(const char *name, long value) { return result(name ? hkm_policy_option(name, value) : EINVAL); }

@@ -17,7 +17,7 @@ static const uint8_t group_of[HKM_LEARN_STRATEGIES] = {
 #undef STRATEGY
 };
 
-unsigned hkm_learn_group(unsigned s)
+HKM_COLD unsigned hkm_learn_group(unsigned s)
 {
     while (!group_of[s])
         s--;
@@ -33,42 +33,48 @@ static unsigned first_of(unsigned s)
     return s;
 }
 
-void hkm_learn_apply(unsigned strategy, struct hkm_policy *p)
-{
-    switch (strategy) {
-#define GROUP(name)
-#define STRATEGY(name, changes)     \
-    case HKM_STRATEGY_of_##name:    \
-        changes break;
-#define SET(row, value) hkm_store(&p->row, (value));
+/* What each strategy changes, in their order; END after each. */
+enum { END = 255 };
+static const struct {
+    uint32_t value; /* UINT32_MAX: SIZE_MAX >> 10 */
+    uint8_t row;
+} change[] = {
+#define GROUP(name) { 0, END },
+#define STRATEGY(name, changes) changes { 0, END },
+#define SET(field, to) \
+    { (to) == SIZE_MAX >> 10 ? UINT32_MAX : (uint32_t)(to), offsetof(struct hkm_policy, field) / sizeof(hkm_word) },
 #include "learn.def"
 #undef GROUP
 #undef STRATEGY
 #undef SET
-    default:
-        break;
-    }
+};
+
+HKM_COLD void hkm_learn_apply(unsigned strategy, struct hkm_policy *p)
+{
+    unsigned i = 0;
+    for (; strategy; i++)
+        strategy -= change[i].row == END;
+    for (; change[i].row != END; i++)
+        hkm_store((hkm_word *)p + change[i].row, change[i].value == UINT32_MAX ? SIZE_MAX >> 10 : change[i].value);
 }
 
-const char *hkm_learn_name(unsigned strategy)
+HKM_COLD const char *hkm_learn_name(unsigned strategy)
 {
-    switch (strategy) {
-#define GROUP(name)             \
-    case HKM_STRATEGY_##name:   \
-        return #name;
-#define STRATEGY(name, changes)  \
-    case HKM_STRATEGY_of_##name: \
-        return #name;
+    static const char names[] =
+#define GROUP(name) #name "\0"
+#define STRATEGY(name, changes) #name "\0"
 #include "learn.def"
 #undef GROUP
 #undef STRATEGY
-    default:
-        return "";
-    }
+        ;
+    const char *name = names;
+    while (strategy--)
+        name += hkm_length(name) + 1;
+    return name;
 }
 
 /* It differs from what the options say, stays within the ranges, and touches no row that an option has set. */
-static bool may_play(unsigned s, const struct hkm_policy *base)
+static HKM_COLD bool may_play(unsigned s, const struct hkm_policy *base)
 {
     struct hkm_policy p = *base, q = hkm_policy_default;
     bool differs = false;
@@ -101,13 +107,13 @@ static unsigned expected(int d)
 
 static void rate(struct hkm_learn *l, unsigned a, unsigned b, unsigned score_of_b)
 {
-    int change = HKM_LEARN_K * ((int)score_of_b - (int)expected(l->rating[a] - l->rating[b])) / 1024;
-    l->rating[b] = (int16_t)(l->rating[b] + change);
-    l->rating[a] = (int16_t)(l->rating[a] - change);
+    int by = HKM_LEARN_K * ((int)score_of_b - (int)expected(l->rating[a] - l->rating[b])) / 1024;
+    l->rating[b] = (int16_t)(l->rating[b] + by);
+    l->rating[a] = (int16_t)(l->rating[a] - by);
 }
 
 /* The best rated of those that have not had their match, the first of them in the table where they are equal. */
-unsigned hkm_learn_select(const struct hkm_learn *l)
+HKM_COLD unsigned hkm_learn_select(const struct hkm_learn *l)
 {
     unsigned best = 0;
     for (unsigned s = 1; s < HKM_LEARN_STRATEGIES; s++)
@@ -118,7 +124,7 @@ unsigned hkm_learn_select(const struct hkm_learn *l)
 
 /* ---- cost ------------------------------------------------------------------------------------------------------- */
 
-uint64_t hkm_learn_cost(const struct hkm_learn_price *price, const struct hkm_learn_sample *s)
+HKM_COLD uint64_t hkm_learn_cost(const struct hkm_learn_price *price, const struct hkm_learn_sample *s)
 {
     uint64_t faults = s->faults > s->populated ? s->faults - s->populated : 0;
     return s->slow_ns + faults * price->fault_ns + s->populated * price->populate_ns + s->purged * price->purge_ns +
@@ -174,7 +180,7 @@ static void next_match(struct hkm_learn *l)
         freeze(l);
 }
 
-void hkm_learn_begin(struct hkm_learn *l, const struct hkm_policy *base, enum hkm_learn_mode mode, struct hkm_learn_price price)
+HKM_COLD void hkm_learn_begin(struct hkm_learn *l, const struct hkm_policy *base, enum hkm_learn_mode mode, struct hkm_learn_price price)
 {
     memset(l, 0, sizeof *l);
     l->price = price;
@@ -357,7 +363,7 @@ static void adapt_caches(struct hkm_learn *l, const struct hkm_learn_sample *s, 
 
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
 
-void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample *s, struct hkm_policy *p)
+HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample *s, struct hkm_policy *p)
 {
     uint64_t cost = hkm_learn_cost(&l->price, s);
     size_t base_cache = hkm_load(&p->cache_kb);

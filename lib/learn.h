@@ -111,6 +111,6 @@ unsigned hkm_learn_select(const struct hkm_learn *l);
 /* Makes its changes; the first of a group has none. */
 void hkm_learn_apply(unsigned strategy, struct hkm_policy *policy);
 unsigned hkm_learn_group(unsigned strategy);
-const char *hkm_learn_name(unsigned strategy); /* "group.strategy"; of the first of a group: "group" */
+const char *hkm_learn_name(unsigned strategy); /* of the first of a group: the group's */
 
 #endif

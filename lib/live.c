@@ -10,6 +10,7 @@
 #include "memcheck.h"
 #include "meta.h"
 #include "option.h"
+#include "policy.h"
 #include "purge.h"
 
 #include <errno.h>
@@ -130,7 +131,7 @@ static enum hkm_live_result set(uint64_t option, uint64_t value, size_t *before)
     if (hkm_option_get(o->name, &old))
         return HKM_LIVE_UNKNOWN;
     *before = (size_t)old;
-    int error = hkm_option_set(o->name, (long)value);
+    int error = hkm_policy_option(o->name, (long)value);
     return !error ? HKM_LIVE_DONE : error == ERANGE ? HKM_LIVE_RANGE : HKM_LIVE_NOT_NOW;
 }
 

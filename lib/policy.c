@@ -34,17 +34,32 @@ hkm_word hkm_policy_offset;
 
 size_t hkm_policy_versions(void) { return hkm_load(&versions); }
 
-bool hkm_policy_valid(const struct hkm_policy *p)
-{
-#define X(field, unit, def, least, most, bench)                                                               \
-    if (hkm_load(&p->field) - (size_t)(least) > (size_t)(most) - (size_t)(least)) /* in unsigned numbers */ \
-        return false;
+/* What all rows but few can have fits in 32 bits; UINT32_MAX stands for SIZE_MAX >> 10. */
+#define NO_LIMIT (SIZE_MAX >> 10)
+static const struct {
+    uint32_t most;
+    uint16_t least;
+} range[] = {
+#define X(field, unit, def, least, most, bench) { (most) == NO_LIMIT ? UINT32_MAX : (uint32_t)(most), (least) },
 #include "policy.def"
 #undef X
+};
+#define X(field, unit, def, least, most, bench) \
+    _Static_assert(((most) < UINT32_MAX || (most) == NO_LIMIT) && (least) <= UINT16_MAX, "range of " #field " does not fit");
+#include "policy.def"
+#undef X
+
+HKM_COLD bool hkm_policy_valid(const struct hkm_policy *p)
+{
+    for (unsigned i = 0; i < HKM_POLICY_ROWS; i++) {
+        size_t value = hkm_load((const hkm_word *)p + i);
+        if (value < range[i].least || value > (range[i].most == UINT32_MAX ? NO_LIMIT : range[i].most))
+            return false;
+    }
     return true;
 }
 
-bool hkm_policy_same(const struct hkm_policy *p, const struct hkm_policy *q)
+HKM_COLD bool hkm_policy_same(const struct hkm_policy *p, const struct hkm_policy *q)
 {
     const hkm_word *a = (const hkm_word *)p, *b = (const hkm_word *)q;
     for (unsigned i = 0; i < HKM_POLICY_ROWS; i++)
@@ -70,7 +85,7 @@ static const struct hkm_policy *keep(const struct hkm_policy *p)
     return &version[n % VERSIONS];
 }
 
-bool hkm_policy_publish(const struct hkm_policy *p)
+HKM_COLD bool hkm_policy_publish(const struct hkm_policy *p)
 {
     if (!hkm_policy_valid(p))
         return false;
@@ -85,7 +100,7 @@ static void put(hkm_word *row, size_t value, size_t most) { hkm_store(row, value
 
 static void take_saved(struct hkm_policy *p);
 
-void hkm_policy_base(struct hkm_policy *p)
+HKM_COLD void hkm_policy_base(struct hkm_policy *p)
 {
     const struct hkm_option *o = &hkm_option;
     *p = hkm_policy_default;
@@ -148,18 +163,23 @@ static bool number(const char *w, size_t n, size_t *value)
     return n != 0;
 }
 
-static hkm_word *row_named(struct hkm_policy *p, const char *w, size_t n)
-{
-#define X(field, unit, def, least, most, bench) \
-    if (is(w, n, #field))                       \
-        return &p->field;
+static const char names[] =
+#define X(field, unit, def, least, most, bench) #field "\0"
 #include "policy.def"
 #undef X
+    ;
+
+static hkm_word *row_named(struct hkm_policy *p, const char *w, size_t n)
+{
+    const char *name = names;
+    for (unsigned i = 0; i < HKM_POLICY_ROWS; i++, name += hkm_length(name) + 1)
+        if (is(w, n, name))
+            return (hkm_word *)p + i;
     return NULL;
 }
 
 /* One line; *state: 0 before the first, 1 within, 2 after the end. */
-static const char *parse_line(struct hkm_policy *p, const char *at, const char *end, int *state)
+static HKM_COLD const char *parse_line(struct hkm_policy *p, const char *at, const char *end, int *state)
 {
     size_t n = word(&at, end), value;
     const char *first = at;
@@ -192,7 +212,7 @@ static const char *parse_line(struct hkm_policy *p, const char *at, const char *
     return hkm_policy_valid(p) ? NULL : "out of its range";
 }
 
-const char *hkm_policy_parse(struct hkm_policy *p, const char *text, size_t size, unsigned *line)
+HKM_COLD const char *hkm_policy_parse(struct hkm_policy *p, const char *text, size_t size, unsigned *line)
 {
     struct hkm_policy q = hkm_policy_default;
     const char *wrong = NULL, *end = text + size;
@@ -215,7 +235,7 @@ const char *hkm_policy_parse(struct hkm_policy *p, const char *text, size_t size
     return wrong;
 }
 
-void hkm_policy_load(void)
+HKM_COLD void hkm_policy_load(void)
 {
     const char *path = hkm_os_getenv("HAKMEM_POLICY_FILE"), *wrong;
     struct hkm_file f;
@@ -248,11 +268,19 @@ void hkm_policy_load(void)
     has_saved = true;
 }
 
-void hkm_policy_renew(void)
+HKM_COLD void hkm_policy_renew(void)
 {
     struct hkm_policy p;
     hkm_policy_base(&p);
     (void)hkm_policy_publish(&p);
+}
+
+int hkm_policy_option(const char *name, long value)
+{
+    int error = hkm_option_set(name, value);
+    if (!error)
+        hkm_policy_renew();
+    return error;
 }
 
 /* ---- what it says ----------------------------------------------------------------------------------------------- */

@@ -51,6 +51,7 @@ const char *hkm_policy_parse(struct hkm_policy *p, const char *text, size_t size
 void hkm_policy_load(void);
 /* Options have changed, or were read: puts that in force. */
 void hkm_policy_renew(void);
+int hkm_policy_option(const char *name, long value); /* hkm_option_set, and puts it in force */
 size_t hkm_policy_versions(void); /* published so far, those that were the same as one before apart */
 
 /* Bytes to map first: less than any huge page, so that they need no word against huge pages. */

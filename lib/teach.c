@@ -32,7 +32,7 @@ static struct {
 
 const struct hkm_learn *hkm_teach_state(void) { return &class_room.learn; }
 
-void hkm_teach_end(struct hkm_heap *h, size_t began)
+HKM_COLD void hkm_teach_end(struct hkm_heap *h, size_t began)
 {
     /* Purges and page faults in it have prices of their own, and a thread may lose its processor. */
     enum { MOST_NS = 5000 };
@@ -45,7 +45,7 @@ void hkm_teach_end(struct hkm_heap *h, size_t began)
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
 /* Measured twice, of which the lesser counts: it may have lost the processor. */
-static void find_prices(struct hkm_learn_price *price)
+static HKM_COLD void find_prices(struct hkm_learn_price *price)
 {
     enum { PAGES = 32 };
     size_t page = hkm_os.page, fault = SIZE_MAX, populate = SIZE_MAX, purge = SIZE_MAX;
@@ -76,7 +76,7 @@ static void find_prices(struct hkm_learn_price *price)
 
 static uint64_t idle_in_slabs;
 
-static struct totals add_up(size_t *heaps, uint64_t *free_bytes)
+static HKM_COLD struct totals add_up(size_t *heaps, uint64_t *free_bytes)
 {
     const struct hkm_superslab_stats *st = &hkm_superslab_stats;
     struct totals t = { .faults = hkm_load(&st->faulted), .populated = hkm_load(&st->prefaulted) >> hkm_os.page_bits,
@@ -117,7 +117,7 @@ static struct hkm_learn_sample sample(const struct totals *now, const struct tot
     };
 }
 
-static void say(const char *what)
+static HKM_COLD void say(const char *what)
 {
     struct hkm_msg m = { 0 };
     const struct hkm_learn *l = &class_room.learn;
@@ -131,7 +131,7 @@ static void say(const char *what)
     hkm_os_warn(&m);
 }
 
-static void begin(size_t now, const struct hkm_policy *base, size_t generation)
+static HKM_COLD void begin(size_t now, const struct hkm_policy *base, size_t generation)
 {
     enum hkm_learn_mode mode = hkm_load(&hkm_option.disable_elo) ? HKM_EVO_FROZEN
                                                                  : (enum hkm_learn_mode)hkm_load(&hkm_option.evo_policy);
@@ -144,7 +144,7 @@ static void begin(size_t now, const struct hkm_policy *base, size_t generation)
 }
 
 
-static void epoch(size_t now)
+static HKM_COLD void epoch(size_t now)
 {
     struct hkm_policy p;
     struct hkm_learn *l = &class_room.learn;
@@ -176,7 +176,7 @@ static void epoch(size_t now)
         say(l->adopted != adopted ? "adopted" : "rolled back");
 }
 
-void hkm_teach_epoch(size_t now)
+HKM_COLD void hkm_teach_epoch(size_t now)
 {
     size_t mine = hkm_generation() + 1, was = hkm_load(&busy);
     if (hkm_load(&hkm_option.disable_learning)) {
