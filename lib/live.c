@@ -26,6 +26,7 @@ _Static_assert(ROOTS_END <= 256, "a byte tells a root");
 
 /* Lengths are checked by the compiler: a name that is too long for its place is an error in C++ alone. */
 #define ROOT(name, symbol) _Static_assert(sizeof #name <= 32, #name);
+#define LIST(name, root, via, NAMES) ROW(#name, HKM_LIVE_LIST, 0, 0, 0, 0)
 #define ROW(name, kind, at, size, root, via) _Static_assert(sizeof(name) <= 32 && (size) <= UINT16_MAX, name);
 #include "live.def"
 
@@ -37,10 +38,19 @@ enum {
     OPTIONS = sizeof(struct hkm_option) / sizeof(hkm_word)
 };
 
+/* Names of the words of the lists, one behind the other. */
+struct policy_names {
+#define X(field, unit, def, least, most, bench) char field[sizeof #field];
+#include "policy.def"
+#undef X
+    char end;
+};
+
 struct tables {
     struct hkm_live head;
     struct hkm_live_row rows[ROWS];
     struct hkm_live_option options[OPTIONS];
+    struct policy_names policy;
 };
 _Static_assert(sizeof(struct hkm_live) == 72 && sizeof(struct hkm_live_row) == 44 && sizeof(struct hkm_live_option) == 64 &&
                    offsetof(struct tables, rows) == 72,
@@ -73,6 +83,11 @@ HKM_USED HKM_HIDDEN const struct tables hkm_live = {
 #define X(NAME, field, def, least, most, when, words) \
         { #NAME, offsetof(struct hkm_option, field), sizeof(hkm_word), BY_MAIL(field, when), def, least, most },
 #include "option.def"
+#undef X
+    },
+    .policy = {
+#define X(field, unit, def, least, most, bench) .field = #field,
+#include "policy.def"
 #undef X
     },
 };

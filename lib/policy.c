@@ -9,7 +9,7 @@
 #include "option.h"
 #include "os.h"
 
-const struct hkm_policy hkm_policy_default = {
+HKM_USED const struct hkm_policy hkm_policy_default = {
 #define X(field, unit, def, least, most, bench) .field = (def),
 #include "policy.def"
 #undef X
@@ -30,7 +30,7 @@ enum { VERSIONS = 64 };
 static struct hkm_policy version[VERSIONS];
 static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_POLICY);
 static hkm_word versions; /* lock writes: made so far */
-hkm_word hkm_policy_offset;
+HKM_USED hkm_word hkm_policy_offset;
 
 size_t hkm_policy_versions(void) { return hkm_load(&versions); }
 
