@@ -40,6 +40,8 @@ enum {
     HKM_LEARN_FROM_MS = 1000,       /* no learning before, */
     HKM_LEARN_FROM_EVENTS = 10000,  /* nor with fewer slow events */
     HKM_LEARN_IDLE_NS = 100000,     /* what 1 MiB that lies idle for 1 s costs: as much as 400 page faults' tenth, or so */
+    HKM_LEARN_MISS_NS = 300,        /* a refill or flush: some 900 instructions (bench/instructions) */
+    HKM_LEARN_SLOT_NS = 1000,       /* a slot that is taken and given back */
     HKM_LEARN_ONE = 1024,           /* gains are in units of 1/1024 */
     HKM_LEARN_GAIN = 20,            /* 2 %: less is not worth a change */
     HKM_LEARN_WORSE = 51,           /* 5 %: taken back */
@@ -62,7 +64,7 @@ struct hkm_learn_price {
 /* What was measured in one epoch: differences, but for `resident`. */
 struct hkm_learn_sample {
     uint64_t ms, events;
-    uint64_t slow_ns;   /* spent in slow calls, extrapolated from some of them */
+    uint64_t slow_ns;   /* spent in slow calls: their numbers, at the prices below */
     uint64_t faults, populated, purged; /* pages */
     uint64_t idle;      /* bytes free but resident, at its end */
     uint64_t resident;  /* bytes, at its end */

@@ -19,7 +19,7 @@ hkm_word hkm_teach_next;
 static hkm_word busy;
 
 struct totals {
-    uint64_t events, slow_ns, faults, populated, purged, misses, denied;
+    uint64_t events, slots, faults, populated, purged, misses, denied;
 };
 
 static struct {
@@ -31,14 +31,6 @@ static struct {
 } class_room;
 
 const struct hkm_learn *hkm_teach_state(void) { return &class_room.learn; }
-
-HKM_COLD void hkm_teach_end(struct hkm_heap *h, size_t began)
-{
-    /* Purges and page faults in it have prices of their own, and a thread may lose its processor. */
-    enum { MOST_NS = 5000 };
-    size_t ns = hkm_os_ns() - began;
-    hkm_count(&h->slow_ns, (ns < MOST_NS ? ns : MOST_NS) * HKM_TEACH_SAMPLE);
-}
 
 /* ---- what a page costs ------------------------------------------------------------------------------------------ */
 
@@ -83,10 +75,9 @@ static HKM_COLD struct totals add_up(size_t *heaps, uint64_t *free_bytes)
                         .purged = hkm_load(&st->purged) >> hkm_os.page_bits };
     size_t sum = 0, n = 0;
     /* Slots count as events, warm or not: what is counted is what the program does, whatever the policy. */
-    t.events = (t.faults + hkm_load(&st->reused)) >> (HKM_SLOT_SHIFT - hkm_os.page_bits);
+    t.slots = t.events = (t.faults + hkm_load(&st->reused)) >> (HKM_SLOT_SHIFT - hkm_os.page_bits);
     for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next, n++) {
         t.events += hkm_load(&h->events);
-        t.slow_ns += hkm_load(&h->slow_ns);
         t.misses += hkm_load(&h->count.refills) + hkm_load(&h->count.flushes);
         t.denied += hkm_load(&h->denied);
         sum += hkm_load(&h->free);
@@ -105,7 +96,7 @@ static struct hkm_learn_sample sample(const struct totals *now, const struct tot
     return (struct hkm_learn_sample){
         .ms = ms,
         .events = since(now->events, was->events),
-        .slow_ns = since(now->slow_ns, was->slow_ns),
+        .slow_ns = since(now->misses, was->misses) * HKM_LEARN_MISS_NS + since(now->slots, was->slots) * HKM_LEARN_SLOT_NS,
         .faults = since(now->faults, was->faults),
         .populated = since(now->populated, was->populated),
         .purged = since(now->purged, was->purged),

@@ -19,7 +19,6 @@
 #include "purge.h"
 #include "shared_pool.h"
 #include "superslab.h"
-#include "teach.h"
 
 #include <pthread.h>
 
@@ -399,10 +398,7 @@ HKM_INLINE void tick(struct hkm_heap *h)
 void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
 {
     notice_fork();
-    size_t began = hkm_teach_begin(h);
     void *p = refill(h, cls);
-    if (unlikely(began))
-        hkm_teach_end(h, began);
     tick(h);
     return p;
 }
@@ -410,10 +406,7 @@ void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)
 void hkm_thread_full(struct hkm_bin *b)
 {
     struct hkm_heap *h = b->heap;
-    size_t began = hkm_teach_begin(h);
     hkm_heap_full(b);
-    if (unlikely(began))
-        hkm_teach_end(h, began);
     tick(h);
 }
 

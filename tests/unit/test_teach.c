@@ -176,28 +176,4 @@ START_TEST(faults_are_counted)
 }
 END_TEST
 
-/* One slow call in HKM_TEACH_SAMPLE is timed, and stands for all of them; a long one counts as a short one. */
-START_TEST(slow_calls_are_timed)
-{
-    struct hkm_heap *h = hkm_thread_begin();
-    ck_assert_ptr_nonnull(h);
-    unsigned timed = 0;
-    hkm_store(&h->events, 0);
-    ck_assert_uint_eq(hkm_teach_begin(h), 0); /* nobody learns */
-    learn();
-    for (unsigned i = 0; i < 10 * HKM_TEACH_SAMPLE; i++) {
-        hkm_store(&h->events, i);
-        timed += hkm_teach_begin(h) != 0;
-    }
-    ck_assert_uint_eq(timed, HKM_LEARNING ? 10 : 0);
-    size_t was = hkm_load(&h->slow_ns);
-    hkm_teach_end(h, hkm_os_ns() - 1000);
-    size_t ns = hkm_load(&h->slow_ns) - was;
-    ck_assert(ns >= 1000 * HKM_TEACH_SAMPLE && ns <= 5000 * HKM_TEACH_SAMPLE);
-    hkm_teach_end(h, hkm_os_ns() - 100000000);
-    ck_assert_uint_eq(hkm_load(&h->slow_ns) - was, ns + 5000 * HKM_TEACH_SAMPLE);
-}
-END_TEST
-
-UNIT_MAIN("teach", CK_FORK, not_before_time_and_work, switched_off, options_change, elo_is_off, w_max, child_of_a_fork, faults_are_counted,
-          slow_calls_are_timed)
+UNIT_MAIN("teach", CK_FORK, not_before_time_and_work, switched_off, options_change, elo_is_off, w_max, child_of_a_fork, faults_are_counted)
