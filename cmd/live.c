@@ -261,7 +261,7 @@ bool live_note(const struct live *l, const struct module *m, const char *owner, 
 #define OWNER "HAKMEM"
 #define MAGIC "HAKMEM live\n"
 enum { NOTE = 1, VERSION = 1, ORDER = 0x01020304, MOST_BYTES = 1 << 20, MOST_ROOTS = 1024 };
-enum kind { ROOT = 1, FIELD, NUMBER, VALUE };
+enum kind { ROOT = 1, FIELD, NUMBER, VALUE, LIST };
 struct table {
     uint32_t at, each, count;
 };
@@ -362,20 +362,43 @@ static const char *know(struct live *l, const struct told *t)
 
 static void clean_name(char *s);
 
+static void add_value(struct live *l, const struct told *t, const struct row *r, uint32_t at)
+{
+    struct live_value *v = &l->values[l->nvalues++];
+    memcpy(v->name, r->name, sizeof r->name);
+    clean_name(v->name);
+    v->root = nth_root(l, t, r->root);
+    v->at = at;
+    v->via = nth_root(l, t, r->via);
+    v->size = r->size;
+}
+
+/* The words of a list, whose names lie in the structure: as many as there are names.  list: NAME. */
+static void add_list(struct live *l, const struct told *t, struct row *list)
+{
+    char prefix[sizeof list->name];
+    memcpy(prefix, list->name, sizeof prefix);
+    const char *name = t->all + list->at, *end = t->all + t->head.size;
+    if (list->at > t->head.size)
+        return;
+    for (uint32_t i = 0; i < MOST_ROOTS && name < end && *name; i++) {
+        size_t n = strnlen(name, (size_t)(end - name));
+        l->values = must(realloc(l->values, (l->nvalues + t->head.rows.count + 1) * sizeof *l->values));
+        snprintf(list->name, sizeof list->name, "%s_%.*s", prefix, (int)(n < 32 ? n : 32), name);
+        add_value(l, t, list, i * list->size);
+        name += n + 1;
+    }
+}
+
 static void know_values(struct live *l, const struct told *t)
 {
     l->values = must(calloc(t->head.rows.count + 1, sizeof *l->values));
     for (size_t i = 0; i < t->head.rows.count; i++) {
         struct row r = row_at(t, i);
-        if (r.kind != VALUE)
-            continue;
-        struct live_value *v = &l->values[l->nvalues++];
-        memcpy(v->name, r.name, sizeof r.name);
-        clean_name(v->name);
-        v->root = nth_root(l, t, r.root);
-        v->at = r.at;
-        v->via = nth_root(l, t, r.via);
-        v->size = r.size;
+        if (r.kind == VALUE)
+            add_value(l, t, &r, r.at);
+        else if (r.kind == LIST)
+            add_list(l, t, &r);
     }
     l->noptions = t->head.options.count;
     l->options = must(calloc(l->noptions + 1, sizeof *l->options));

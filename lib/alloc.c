@@ -131,6 +131,21 @@ static void *out_of_memory(void)
     return NULL;
 }
 
+/* A cached block of one of the next classes, as far as they may serve a request of that size. */
+static HKM_COLD void *borrow(struct hkm_heap *h, unsigned cls, size_t size)
+{
+    size_t most = size * hkm_load(&hkm_policy()->w_max) / 100;
+    while (++cls < HKM_CLASSES && hkm_class[cls].size <= most) {
+        struct hkm_bin *b = h->bin[cls];
+        void *p = b ? b->slots[b->room] : NULL;
+        if (p) {
+            b->room++;
+            return p;
+        }
+    }
+    return NULL;
+}
+
 /* A block of a class; it may carry HKM_ZERO.  size: what was asked for, or 0 when the block must be of that class. */
 static void *take_class(unsigned cls, size_t size)
 {
@@ -142,6 +157,8 @@ static void *take_class(unsigned cls, size_t size)
     void *p = b ? b->slots[b->room] : NULL;
     if (likely(p != NULL))
         b->room++;
+    else if (unlikely(cls >= HKM_TINY_CLASSES && hkm_load(&hkm_policy()->w_max) > 100) && (p = borrow(h, cls, size)) != NULL)
+        ;
     else if (unlikely(!b && !h->next && size <= HKM_NURSERY_MAX && size) && (p = hkm_nursery_alloc(size, cls)) != NULL)
         in_nursery = true;
     else
@@ -186,7 +203,7 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
     void *p = alignment <= hkm_os.page ? take_kept(size, zero, site) : NULL;
     if (!p && size >= HKM_BIGCACHE_LEAST)
         hkm_bigcache_make_way(size);
-    if (!p && (size >= hkm_policy_big() || alignment > HKM_SUPERSLAB_SIZE))
+    if (!p && (size >= hkm_policy_big(hkm_policy()) || alignment > HKM_SUPERSLAB_SIZE))
         p = hkm_big_alloc(size, alignment, site);
     /* Where the kernel gives no more, there may be room among the free slots, whose address space stays mapped. */
     if (!p && alignment <= HKM_SUPERSLAB_SIZE) {
@@ -201,8 +218,13 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
     return p;
 }
 
+/* The options have been read. */
 static HKM_COLD void greet(void)
 {
+    if (hkm_option_given()) {
+        hkm_policy_load();
+        hkm_policy_renew();
+    }
     if (hkm_load(&hkm_option.verbose)) {
         struct hkm_msg m = { 0 };
         bool pass = hkm_load(&hkm_option.pass);
@@ -489,7 +511,7 @@ void hkm_free_hardened(void *p) { hkm_free_slow(p); }
 static void *move(void *p, size_t old, size_t size, const void *site)
 {
     void *q = NULL;
-    if (size >= HKM_POLICY_GROWING && size > old && hkm_policy_growing(hkm_big_count()) &&
+    if (size >= HKM_POLICY_GROWING && size > old && hkm_policy_growing(hkm_policy(), hkm_big_count()) &&
         (q = hkm_big_alloc(size, 16, HKM_SITE_RESIZED)) != NULL)
         count_large(true);
     else
@@ -538,7 +560,7 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site)
             return p;
         break;
     case RUN:
-        if (size > HKM_MID_MAX && size < hkm_policy_big() && hkm_mid_resize(at.slab, size))
+        if (size > HKM_MID_MAX && size < hkm_policy_big(hkm_policy()) && hkm_mid_resize(at.slab, size))
             return p;
         break;
     case BIG:

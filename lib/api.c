@@ -5,6 +5,7 @@
  */
 #include "alloc.h"
 #include "option.h"
+#include "policy.h"
 
 #include <errno.h>
 #include <string.h>
@@ -106,4 +107,4 @@ int hak_option_get(const char *name, long *value)
     return result(name && value ? hkm_option_get(name, value) : EINVAL);
 }
 
-int hak_option_set(const char *name, long value) { return result(name ? hkm_option_set(name, value) : EINVAL); }
+int hak_option_set(const char *name, long value) { return result(name ? hkm_policy_option(name, value) : EINVAL); }

@@ -324,6 +324,7 @@ void *hkm_big_alloc(size_t size, size_t alignment, const void *site)
         p = start;
     }
     want_huge(p, bytes, 0);
+    hkm_superslab_note_mapping(bytes);
     if (!enter(p, bytes, site)) {
         hkm_os_unmap(p, bytes);
         return NULL;

@@ -148,7 +148,7 @@ void *hkm_bigcache_take(size_t size, const void *site)
 static bool has_room(size_t bytes)
 {
     size_t all = hkm_load(&held.bytes) + bytes, live = hkm_superslab_taken() + hkm_big_mapped();
-    return all <= hkm_policy_bigcache(live > all ? live - all : 0);
+    return all <= hkm_policy_bigcache(hkm_policy(), live > all ? live - all : 0);
 }
 
 static bool put(size_t block, size_t bytes, const void *site)
@@ -233,10 +233,12 @@ void hkm_bigcache_age(void)
     size_t all = hkm_load(&held.bytes);
     if (!all)
         return;
-    size_t live = hkm_superslab_taken() + hkm_big_mapped(), limit = hkm_policy_dirty_limit(live > all ? live - all : 0);
+    const struct hkm_policy *policy = hkm_policy();
+    size_t live = hkm_superslab_taken() + hkm_big_mapped(), limit;
+    limit = hkm_policy_dirty_limit(policy, live > all ? live - all : 0);
     if (limit == SIZE_MAX || hkm_superslab_dirty() + all <= limit)
         return;
-    size_t now = hkm_os_ms(), last = hkm_load(&looked), ms = hkm_policy_purge_ms();
+    size_t now = hkm_os_ms(), last = hkm_load(&looked), ms = hkm_load(&policy->bigcache_ms);
     if (now - last > ms / 4 && hkm_cas(&looked, last, now))
         give_back_old(ms);
 }

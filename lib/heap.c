@@ -93,7 +93,7 @@ size_t hkm_heap_allowed(void) { return hkm_load(&all_heaps.allowed); }
 
 static size_t budget(void)
 {
-    return hkm_policy_cache_limit(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
+    return hkm_policy_cache_limit(hkm_policy(), hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
 }
 
 static size_t share(unsigned cls, unsigned cap) { return cap > LEAN ? (size_t)cap * hkm_class[cls].size : 0; }
@@ -102,6 +102,7 @@ static bool charge(struct hkm_heap *h, size_t bytes)
 {
     if (h->charged && hkm_add(&all_heaps.allowed, bytes) + bytes > budget()) {
         hkm_add(&all_heaps.allowed, -bytes);
+        hkm_count(&h->denied, 1);
         return false;
     }
     h->allowed += bytes;
@@ -140,7 +141,8 @@ static void shrink(struct hkm_heap *h, unsigned cls, unsigned cap)
 bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s)
 {
     struct hkm_runs *c = &h->runs;
-    if (c->allowed || s->run > HKM_RUN_SLOTS || h->run_frees++ < HKM_POLICY_RUN_PATIENCE || !charge(h, HKM_RUN_MAX))
+    if (c->allowed || s->run > HKM_RUN_SLOTS || h->run_frees++ < hkm_policy_run_patience(hkm_policy()) ||
+        !charge(h, HKM_RUN_MAX))
         return false;
     c->allowed = HKM_RUN_SLOTS;
     return hkm_mid_push(c, s);
@@ -269,12 +271,13 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
 /* The bin of a class, larger than before when it is busy.  NULL only when there is none and no room for one.  Lock. */
 static struct hkm_bin *ready_bin(struct hkm_heap *h, unsigned cls)
 {
+    const struct hkm_policy *policy = hkm_policy();
     struct hkm_bin *b = h->bin[cls];
     unsigned cap = b ? b->cap : 0, most = hkm_class[cls].most, next = cap;
     if (!b)
         next = most < FIRST_CAP ? most : FIRST_CAP;
-    else if (b->misses++ >= hkm_policy_patience(cap) && cap < most)
-        next = hkm_policy_cache_growth(cap, most);
+    else if (b->misses++ >= hkm_policy_patience(policy, cap) && cap < most)
+        next = hkm_policy_cache_growth(policy, cap, most);
     if (next == cap)
         return b;
     size_t more = share(cls, next) - share(cls, cap);
@@ -318,7 +321,7 @@ static void release_slab(struct hkm_heap *h, struct hkm_slab *s)
     hkm_slab_close(s);
     hkm_tag_set(s->range, hkm_slab_slot(s), &hkm_tag_none);
     hkm_store(&s->owner, 0);
-    if (!hkm_load(&h->thread) || !keep_spare(h, s, HKM_SPARES / 2))
+    if (!hkm_load(&h->thread) || !keep_spare(h, s, (unsigned)hkm_load(&hkm_policy()->spares)))
         hkm_shared_pool_release(s);
 }
 
@@ -348,7 +351,7 @@ static void release_spares(struct hkm_heap *h)
  * together, which a later fork and exit, going through them in order, are quicker for. */
 static void prefault(struct hkm_slab *s, unsigned full)
 {
-    size_t bytes = hkm_policy_prefault(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT, full);
+    size_t bytes = hkm_policy_prefault(hkm_policy(), hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT, full);
     bytes &= ~(hkm_os.page - 1);
     if (bytes)
         hkm_superslab_prefault(s, bytes);
@@ -591,7 +594,7 @@ void *hkm_heap_refill(struct hkm_heap *h, unsigned cls)
     struct hkm_bin *b = ready_bin(h, cls);
     if (b) {
         hkm_assert(b->room == b->cap);
-        unsigned want = hkm_policy_refill(b->cap), cap = b->cap;
+        unsigned want = hkm_policy_refill(hkm_policy(), b->cap), cap = b->cap;
         void **to = &b->slots[cap - want];
         unsigned got = hkm_tiny_fill(&h->tiny[cls], to, want);
         if (got) {
@@ -640,7 +643,7 @@ void hkm_heap_full(struct hkm_bin *b)
     bool shrinking = h->shrunk >= HKM_POLICY_SHRINKING;
     struct hkm_bin *now = shrinking ? b : ready_bin(h, b->tag.cls);
     if (now == b && !b->room) { /* it has not grown */
-        unsigned n = hkm_policy_flush(b->cap);
+        unsigned n = hkm_policy_flush(hkm_policy(), b->cap);
         flush_bin(h, b, b->cap - n);
         if (h->shrunk < 2 * HKM_POLICY_SHRINKING)
             h->shrunk += (size_t)n * hkm_class[b->tag.cls].size;

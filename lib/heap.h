@@ -83,6 +83,7 @@ struct hkm_heap {
     bool charged;              /* owner: and they count among those of all heaps */
     hkm_word events;           /* owner writes: refills, flushes and other slow calls */
     hkm_word seen_events, seen_free; /* purge.c, one thread at a time: what they were at its last visit */
+    hkm_word denied;           /* owner writes: caches that the budget did not let grow */
     unsigned run_frees;        /* owner: of runs, that found no room in the cache */
     size_t seen_runs;          /* owner: what runs.held was when last looked at */
     struct hkm_counters count; /* owner writes */

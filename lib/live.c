@@ -10,6 +10,7 @@
 #include "memcheck.h"
 #include "meta.h"
 #include "option.h"
+#include "policy.h"
 #include "purge.h"
 
 #include <errno.h>
@@ -25,6 +26,7 @@ _Static_assert(ROOTS_END <= 256, "a byte tells a root");
 
 /* Lengths are checked by the compiler: a name that is too long for its place is an error in C++ alone. */
 #define ROOT(name, symbol) _Static_assert(sizeof #name <= 32, #name);
+#define LIST(name, root, via, NAMES) ROW(#name, HKM_LIVE_LIST, 0, 0, 0, 0)
 #define ROW(name, kind, at, size, root, via) _Static_assert(sizeof(name) <= 32 && (size) <= UINT16_MAX, name);
 #include "live.def"
 
@@ -36,10 +38,19 @@ enum {
     OPTIONS = sizeof(struct hkm_option) / sizeof(hkm_word)
 };
 
+/* Names of the words of the lists, one behind the other. */
+struct policy_names {
+#define X(field, unit, def, least, most, bench) char field[sizeof #field];
+#include "policy.def"
+#undef X
+    char end;
+};
+
 struct tables {
     struct hkm_live head;
     struct hkm_live_row rows[ROWS];
     struct hkm_live_option options[OPTIONS];
+    struct policy_names policy;
 };
 _Static_assert(sizeof(struct hkm_live) == 72 && sizeof(struct hkm_live_row) == 44 && sizeof(struct hkm_live_option) == 64 &&
                    offsetof(struct tables, rows) == 72,
@@ -72,6 +83,11 @@ HKM_USED HKM_HIDDEN const struct tables hkm_live = {
 #define X(NAME, field, def, least, most, when, words) \
         { #NAME, offsetof(struct hkm_option, field), sizeof(hkm_word), BY_MAIL(field, when), def, least, most },
 #include "option.def"
+#undef X
+    },
+    .policy = {
+#define X(field, unit, def, least, most, bench) .field = #field,
+#include "policy.def"
 #undef X
     },
 };
@@ -130,7 +146,7 @@ static enum hkm_live_result set(uint64_t option, uint64_t value, size_t *before)
     if (hkm_option_get(o->name, &old))
         return HKM_LIVE_UNKNOWN;
     *before = (size_t)old;
-    int error = hkm_option_set(o->name, (long)value);
+    int error = hkm_policy_option(o->name, (long)value);
     return !error ? HKM_LIVE_DONE : error == ERANGE ? HKM_LIVE_RANGE : HKM_LIVE_NOT_NOW;
 }
 

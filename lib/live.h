@@ -23,6 +23,8 @@ enum hkm_live_kind {
     HKM_LIVE_FIELD,    /* at: offset in the structure */
     HKM_LIVE_NUMBER,   /* at: the value */
     HKM_LIVE_VALUE,    /* at: offset from the root's address plus the word at `via`; 0 counts where there is none */
+    HKM_LIVE_LIST,     /* at: where in the structure the names of words are, each ended by 0, and all of them by an empty one;
+                        * the first word is at the root's address plus the word at `via`, `size` bytes each */
 };
 struct hkm_live_row {
     char name[32];

@@ -29,6 +29,7 @@ enum hkm_rank {
     HKM_RANK_POOL,       /* superslab.c: growth, and runs of slots */
     HKM_RANK_BIG,        /* big.c: table of big blocks */
     HKM_RANK_META,       /* meta.c */
+    HKM_RANK_POLICY,     /* policy.c: the one who publishes */
 };
 
 struct hkm_lock {

@@ -8,6 +8,7 @@
  */
 #include "alloc.h"
 #include "option.h"
+#include "policy.h"
 #include "superslab.h"
 
 #include <errno.h>
@@ -128,7 +129,7 @@ HKM_EXPORT int mallopt(int param, int value)
         return theirs(param, value);
     switch (param) {
     case M_TRIM_THRESHOLD:
-        return hkm_option_set("DIRTY_KB", value < 0 ? 1 << 30 : value >> 10) == 0;
+        return hkm_policy_option("DIRTY_KB", value < 0 ? 1 << 30 : value >> 10) == 0;
     case M_MXFAST:
         return value >= 0 && value <= (int)(80 * sizeof(size_t) / 4);
     default: /* as glibc does */

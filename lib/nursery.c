@@ -140,7 +140,8 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
     void *p = NULL;
     unsigned n = size ? (unsigned)((size + GRANULE - 1) / GRANULE) : 1;
     hkm_lock(&nursery.lock);
-    if (hkm_policy_nursery(hkm_class[cls].size, count[cls].taken, count[cls].live) && (slot || open_slot())) {
+    if (hkm_policy_nursery(hkm_policy(), hkm_class[cls].size, count[cls].taken, count[cls].live) &&
+        (slot || open_slot())) {
         unsigned g = find(n);
         if (g < GRANULES) {
             set_used(g, g + n, true);

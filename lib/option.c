@@ -119,9 +119,14 @@ static void complain(const struct row *r, const char *value)
     hkm_os_warn(&m);
 }
 
+static bool given; /* written before the process has a second thread */
+
+bool hkm_option_given(void) { return given; }
+
 static void read_environment(void)
 {
-    if (!hkm_os_has_env(PREFIX)) /* one pass over the environment serves the processes that set nothing */
+    given = hkm_os_has_env(PREFIX);
+    if (!given) /* one pass over the environment serves the processes that set nothing */
         return;
     for (unsigned i = 0; i < COUNT; i++) {
         struct row r = row_at(i);
@@ -143,6 +148,7 @@ static void read_environment(void)
         hkm_store(&hkm_option.disable_purge, 1);
         hkm_store(&hkm_option.disable_bigcache, 1);
         hkm_store(&hkm_option.disable_big_mappings, 1);
+        hkm_store(&hkm_option.disable_learning, 1);
     }
 }
 

@@ -35,6 +35,8 @@ bool hkm_option_read(void);
 /* The same, for who is about to hand out a block.  True once, for the first of them. */
 bool hkm_option_init(void);
 
+bool hkm_option_given(void); /* the environment has a variable of ours */
+
 /* By name without HAKMEM_.  0 or an errno value: ENOENT, ERANGE, EPERM. */
 int hkm_option_get(const char *name, long *value);
 int hkm_option_set(const char *name, long value);

@@ -213,6 +213,13 @@ size_t hkm_os_ms(void)
     return (size_t)t.tv_sec * 1000 + (size_t)t.tv_nsec / 1000000;
 }
 
+size_t hkm_os_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (size_t)t.tv_sec * 1000000000 + (size_t)t.tv_nsec;
+}
+
 unsigned long hkm_os_pid(void) { return (unsigned long)syscall(SYS_getpid); }
 
 bool hkm_os_env_names(const char *name, const char *part)
@@ -236,10 +243,12 @@ static bool only_roots(const struct statx *s)
     return (s->stx_mode & S_IFMT) == S_IFREG && s->stx_uid == 0 && !(s->stx_mode & (S_IWGRP | S_IWOTH));
 }
 
-static enum hkm_file_state read_from(int fd, struct hkm_file *f)
+static bool regular(const struct statx *s) { return (s->stx_mode & S_IFMT) == S_IFREG; }
+
+static enum hkm_file_state read_from(int fd, struct hkm_file *f, bool (*right)(const struct statx *s))
 {
     struct statx s;
-    if (!look(fd, "", AT_EMPTY_PATH, &s) || !only_roots(&s))
+    if (!look(fd, "", AT_EMPTY_PATH, &s) || !right(&s))
         return HKM_FILE_UNSAFE;
     hkm_os_init();
     f->mapped = hkm_round_up((size_t)s.stx_size + 1, hkm_os.page);
@@ -255,19 +264,22 @@ static enum hkm_file_state read_from(int fd, struct hkm_file *f)
     return HKM_FILE_READ;
 }
 
-enum hkm_file_state hkm_os_file_read(const char *path, struct hkm_file *f)
+static enum hkm_file_state file_read(const char *path, struct hkm_file *f, bool (*right)(const struct statx *s))
 {
     int saved = errno;
     enum hkm_file_state state = HKM_FILE_ABSENT;
     *f = (struct hkm_file){ 0 };
     long fd = syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd >= 0) {
-        state = read_from((int)fd, f);
+        state = read_from((int)fd, f, right);
         syscall(SYS_close, fd);
     }
     errno = saved;
     return state;
 }
+
+enum hkm_file_state hkm_os_file_read(const char *path, struct hkm_file *f) { return file_read(path, f, only_roots); }
+enum hkm_file_state hkm_os_file_read_any(const char *path, struct hkm_file *f) { return file_read(path, f, regular); }
 
 void hkm_os_file_forget(struct hkm_file *f)
 {

@@ -72,10 +72,12 @@ const char *hkm_os_getenv(const char *name);
 bool hkm_os_has_env(const char *prefix); /* any variable that begins so; also false while there is no environment */
 bool hkm_os_env_ready(void);
 size_t hkm_os_ms(void); /* of a clock that only goes forward, to some milliseconds; wraps around */
+size_t hkm_os_ns(void); /* of a clock that only goes forward; wraps around */
 unsigned long hkm_os_pid(void);
 bool hkm_os_env_names(const char *name, const char *part); /* `part` occurs in the variable's value */
 
-/* Files.  Used by option.c alone, to find out whether the program is one that is left to the C library. */
+/* Files.  Read at start alone: by option.c, to find out whether the program is one that is left to the C library, and by
+ * policy.c, where the user asks for it. */
 struct hkm_file {
     char *text; /* size bytes; not ended by 0 */
     size_t size, mapped;
@@ -83,6 +85,8 @@ struct hkm_file {
 /* Reads a whole file if it is a regular one that root alone can write. */
 enum hkm_file_state { HKM_FILE_ABSENT, HKM_FILE_UNSAFE, HKM_FILE_READ } hkm_os_file_read(const char *path,
                                                                                         struct hkm_file *f);
+/* The same whoever can write it. */
+enum hkm_file_state hkm_os_file_read_any(const char *path, struct hkm_file *f);
 void hkm_os_file_forget(struct hkm_file *f);
 size_t hkm_os_program(char *path, size_t size); /* the running program's file, resolved; its length, 0: not known */
 bool hkm_os_same_file(const char *path, const char *other);

@@ -5,21 +5,299 @@
  */
 #include "policy.h"
 #include "class.h"
+#include "lock.h"
 #include "option.h"
+#include "os.h"
+
+HKM_USED const struct hkm_policy hkm_policy_default = {
+#define X(field, unit, def, least, most, bench) .field = (def),
+#include "policy.def"
+#undef X
+};
+#define X(field, unit, def, least, most, bench) \
+    _Static_assert((least) <= (def) && (def) <= (most), "default of " #field " is out of its range");
+#include "policy.def"
+#undef X
+
+/* ---- the policy in force ---------------------------------------------------------------------------------------- */
+
+/* The policies that were in force.  There are few different ones: options are set now and then, and the learner goes back
+ * and forth between the same.  Each is written once, before it is published, so a reader that is preempted, or a child of a
+ * fork, finds what it began with.  When all places are taken, the one is used again that was first, word by word, but
+ * never the one in force: a reader that was preempted for so many changes may then see values of two policies.  Each is in
+ * its range, and nothing relies on two of them fitting each other. */
+enum { VERSIONS = 64 };
+static struct hkm_policy version[VERSIONS];
+static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_POLICY);
+static hkm_word versions; /* lock writes: made so far */
+HKM_USED hkm_word hkm_policy_offset;
+
+size_t hkm_policy_versions(void) { return hkm_load(&versions); }
+
+/* What all rows but few can have fits in 32 bits; UINT32_MAX stands for SIZE_MAX >> 10. */
+#define NO_LIMIT (SIZE_MAX >> 10)
+static const struct {
+    uint32_t most;
+    uint16_t least;
+} range[] = {
+#define X(field, unit, def, least, most, bench) { (most) == NO_LIMIT ? UINT32_MAX : (uint32_t)(most), (least) },
+#include "policy.def"
+#undef X
+};
+#define X(field, unit, def, least, most, bench) \
+    _Static_assert(((most) < UINT32_MAX || (most) == NO_LIMIT) && (least) <= UINT16_MAX, "range of " #field " does not fit");
+#include "policy.def"
+#undef X
+
+HKM_COLD bool hkm_policy_valid(const struct hkm_policy *p)
+{
+    for (unsigned i = 0; i < HKM_POLICY_ROWS; i++) {
+        size_t value = hkm_load((const hkm_word *)p + i);
+        if (value < range[i].least || value > (range[i].most == UINT32_MAX ? NO_LIMIT : range[i].most))
+            return false;
+    }
+    return true;
+}
+
+HKM_COLD bool hkm_policy_same(const struct hkm_policy *p, const struct hkm_policy *q)
+{
+    const hkm_word *a = (const hkm_word *)p, *b = (const hkm_word *)q;
+    for (unsigned i = 0; i < HKM_POLICY_ROWS; i++)
+        if (hkm_load(&a[i]) != hkm_load(&b[i]))
+            return false;
+    return true;
+}
+
+/* One that is there already, or a place for it.  Lock. */
+static const struct hkm_policy *keep(const struct hkm_policy *p)
+{
+    size_t n = hkm_load(&versions);
+    if (hkm_policy_same(p, &hkm_policy_default))
+        return &hkm_policy_default;
+    for (size_t i = 0; i < n && i < VERSIONS; i++)
+        if (hkm_policy_same(p, &version[i]))
+            return &version[i];
+    if (&version[n % VERSIONS] == hkm_policy())
+        n++;
+    for (unsigned i = 0; i < HKM_POLICY_ROWS; i++)
+        hkm_store((hkm_word *)&version[n % VERSIONS] + i, hkm_load((const hkm_word *)p + i));
+    hkm_store_rel(&versions, n + 1);
+    return &version[n % VERSIONS];
+}
+
+HKM_COLD bool hkm_policy_publish(const struct hkm_policy *p)
+{
+    if (!hkm_policy_valid(p))
+        return false;
+    hkm_lock(&lock); /* one that a fork left behind: a place may be half written, which is not in force */
+    hkm_store_rel(&hkm_policy_offset, (uintptr_t)keep(p) - (uintptr_t)&hkm_policy_default);
+    hkm_unlock(&lock);
+    return true;
+}
+
+/* Options are checked where they are read, but some address spaces are smaller than their ranges. */
+static void put(hkm_word *row, size_t value, size_t most) { hkm_store(row, value < most ? value : most); }
+
+static void take_saved(struct hkm_policy *p);
+
+HKM_COLD void hkm_policy_base(struct hkm_policy *p)
+{
+    const struct hkm_option *o = &hkm_option;
+    *p = hkm_policy_default;
+    hkm_store(&p->superslabs, hkm_load(&o->tiny_use_superslab));
+    hkm_store(&p->cache_growth, !hkm_load(&o->disable_cache_growth));
+    hkm_store(&p->purge, !hkm_load(&o->disable_purge));
+    hkm_store(&p->dirty_kb, hkm_load(&o->dirty_kb));
+    hkm_store(&p->dirty_percent, hkm_load(&o->dirty_percent));
+    hkm_store(&p->purge_ms, hkm_load(&o->purge_ms));
+    hkm_store(&p->cache_kb, hkm_load(&o->cache_kb));
+    hkm_store(&p->bigcache_kb, hkm_load(&o->disable_bigcache) ? 0 : hkm_load(&o->bigcache_kb));
+    hkm_store(&p->bigcache_floor_kb, hkm_load(&o->dirty_kb));
+    hkm_store(&p->bigcache_percent, hkm_load(&o->dirty_percent));
+    hkm_store(&p->bigcache_ms, hkm_load(&o->purge_ms));
+    put(&p->big_kb, hkm_load(&o->disable_big_mappings) ? SIZE_MAX : hkm_load(&o->big_kb), SIZE_MAX >> 10);
+    if (hkm_load(&o->disable_big_mappings))
+        hkm_store(&p->big_mappings, 0);
+    if (hkm_load(&o->disable_nursery))
+        hkm_store(&p->nursery_blocks, 0);
+    hkm_store(&p->prefault_from_kb, hkm_load(&o->disable_prefault) ? SIZE_MAX >> 10 : 8192);
+    hkm_store(&p->hugepages, hkm_load(&o->disable_hugepages) ? HKM_HUGE_NO : hkm_load(&o->hugepages));
+    take_saved(p);
+}
+
+/* ---- a saved policy --------------------------------------------------------------------------------------------- */
+
+static struct hkm_policy saved; /* written before the process has a second thread */
+static bool has_saved;
+
+/* What an option says goes before what was saved, and that before the defaults. */
+static void take_saved(struct hkm_policy *p)
+{
+    for (unsigned i = 0; has_saved && i < HKM_POLICY_ROWS; i++)
+        if (hkm_load((hkm_word *)p + i) == hkm_load((const hkm_word *)&hkm_policy_default + i))
+            hkm_store((hkm_word *)p + i, hkm_load((hkm_word *)&saved + i));
+}
+
+static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
+
+/* The next word of the line; its length, 0: there is none. */
+static size_t word(const char **at, const char *end)
+{
+    size_t n = 0;
+    while (*at < end && is_blank(**at))
+        ++*at;
+    while (*at + n < end && !is_blank((*at)[n]))
+        n++;
+    return n;
+}
+
+static bool is(const char *w, size_t n, const char *name) { return hkm_length(name) == n && hkm_begins(w, name, n); }
+
+static bool number(const char *w, size_t n, size_t *value)
+{
+    *value = 0;
+    for (size_t i = 0; i < n; i++)
+        if (w[i] < '0' || w[i] > '9' || __builtin_mul_overflow(*value, 10, value) ||
+            __builtin_add_overflow(*value, (size_t)(w[i] - '0'), value))
+            return false;
+    return n != 0;
+}
+
+static const char names[] =
+#define X(field, unit, def, least, most, bench) #field "\0"
+#include "policy.def"
+#undef X
+    ;
+
+static hkm_word *row_named(struct hkm_policy *p, const char *w, size_t n)
+{
+    const char *name = names;
+    for (unsigned i = 0; i < HKM_POLICY_ROWS; i++, name += hkm_length(name) + 1)
+        if (is(w, n, name))
+            return (hkm_word *)p + i;
+    return NULL;
+}
+
+/* One line; *state: 0 before the first, 1 within, 2 after the end. */
+static HKM_COLD const char *parse_line(struct hkm_policy *p, const char *at, const char *end, int *state)
+{
+    size_t n = word(&at, end), value;
+    const char *first = at;
+    if (!n)
+        return NULL;
+    at += n;
+    size_t m = word(&at, end);
+    const char *second = at;
+    at += m;
+    if (word(&at, end) || *state == 2)
+        return "more than there should be";
+    if (*state == 0) {
+        if (!is(first, n, "hakmem-policy") || !number(second, m, &value))
+            return "not a policy of HAKMEM";
+        if (value != HKM_POLICY_VERSION)
+            return "a policy of another version";
+        *state = 1;
+        return NULL;
+    }
+    if (!m && is(first, n, "end")) {
+        *state = 2;
+        return NULL;
+    }
+    hkm_word *row = row_named(p, first, n);
+    if (!row)
+        return "no such row";
+    if (!number(second, m, &value))
+        return "not a number";
+    hkm_store(row, value);
+    return hkm_policy_valid(p) ? NULL : "out of its range";
+}
+
+HKM_COLD const char *hkm_policy_parse(struct hkm_policy *p, const char *text, size_t size, unsigned *line)
+{
+    struct hkm_policy q = hkm_policy_default;
+    const char *wrong = NULL, *end = text + size;
+    int state = 0;
+    *line = 0;
+    while (text < end && !wrong) {
+        const char *stop = text, *last;
+        while (stop < end && *stop != '\n')
+            stop++;
+        for (last = text; last < stop && *last != '#';)
+            last++;
+        ++*line;
+        wrong = parse_line(&q, text, last, &state);
+        text = stop < end ? stop + 1 : stop;
+    }
+    if (!wrong && state != 2)
+        wrong = state ? "cut off: it does not say end" : "not a policy of HAKMEM";
+    if (!wrong)
+        *p = q;
+    return wrong;
+}
+
+HKM_COLD void hkm_policy_load(void)
+{
+    const char *path = hkm_os_getenv("HAKMEM_POLICY_FILE"), *wrong;
+    struct hkm_file f;
+    struct hkm_policy p;
+    unsigned line = 0;
+    if (likely(!path) || !*path)
+        return;
+    if (hkm_os_file_read_any(path, &f) == HKM_FILE_ABSENT) {
+        wrong = "cannot be read";
+    } else {
+        wrong = f.text ? hkm_policy_parse(&p, f.text, f.size, &line) : "not a policy of HAKMEM";
+        hkm_os_file_forget(&f);
+    }
+    if (wrong) {
+        struct hkm_msg m = { 0 };
+        hkm_msg_str(&m, "HAKMEM_POLICY_FILE=");
+        for (unsigned i = 0; i < 128 && path[i]; i++)
+            hkm_msg_str(&m, (char[]){ path[i], 0 });
+        if (line) {
+            hkm_msg_str(&m, ": line ");
+            hkm_msg_dec(&m, line);
+        }
+        hkm_msg_str(&m, ": ");
+        hkm_msg_str(&m, wrong);
+        hkm_msg_str(&m, "; the defaults are used");
+        hkm_os_warn(&m);
+        return;
+    }
+    saved = p;
+    has_saved = true;
+}
+
+HKM_COLD void hkm_policy_renew(void)
+{
+    struct hkm_policy p;
+    hkm_policy_base(&p);
+    (void)hkm_policy_publish(&p);
+}
+
+int hkm_policy_option(const char *name, long value)
+{
+    int error = hkm_option_set(name, value);
+    if (!error)
+        hkm_policy_renew();
+    return error;
+}
+
+/* ---- what it says ----------------------------------------------------------------------------------------------- */
 
 /* KiB to bytes, as many as a size_t can say. */
-static size_t bytes_of(size_t kib) { return kib > SIZE_MAX >> 10 ? SIZE_MAX : kib << 10; }
+static size_t bytes_of(size_t kib) { return kib >= SIZE_MAX >> 10 ? SIZE_MAX : kib << 10; }
 
-size_t hkm_policy_growth(size_t mapped, size_t need)
+size_t hkm_policy_growth(const struct hkm_policy *p, size_t mapped, size_t need)
 {
-    if (!hkm_load(&hkm_option.tiny_use_superslab))
+    if (!hkm_load(&p->superslabs))
         return need;
     /* An eighth of what is there keeps the number of steps logarithmic and the part never touched small. */
-    size_t step = hkm_round_up(mapped / 8, HKM_SUPERSLAB_SIZE);
+    size_t step = hkm_round_up(mapped / hkm_load(&p->growth_share), HKM_SUPERSLAB_SIZE), most = bytes_of(hkm_load(&p->growth_most_kb));
     if (step < HKM_SUPERSLAB_SIZE)
         step = HKM_SUPERSLAB_SIZE;
-    if (step > (size_t)64 << 20)
-        step = (size_t)64 << 20;
+    if (step > most)
+        step = most;
     if (!mapped && step > HKM_POLICY_FIRST)
         step = HKM_POLICY_FIRST;
     if (need <= step)
@@ -28,55 +306,54 @@ size_t hkm_policy_growth(size_t mapped, size_t need)
     return step > need ? step : need;
 }
 
-static size_t share_of(size_t used)
+static size_t share_of(size_t used, size_t floor_kb, size_t percent)
 {
-    size_t floor = bytes_of(hkm_load(&hkm_option.dirty_kb));
-    size_t share = used / 100 * hkm_load(&hkm_option.dirty_percent);
+    size_t floor = bytes_of(floor_kb), share = used / 100 * percent;
     return floor > share ? floor : share;
 }
 
-size_t hkm_policy_dirty_limit(size_t used)
+size_t hkm_policy_dirty_limit(const struct hkm_policy *p, size_t used)
 {
-    return hkm_load(&hkm_option.disable_purge) ? SIZE_MAX : share_of(used);
+    return hkm_load(&p->purge) ? share_of(used, hkm_load(&p->dirty_kb), hkm_load(&p->dirty_percent)) : SIZE_MAX;
 }
 
-/* Of a heap that swings by a third, or by 32 MiB, nothing is given back in each trough. */
-size_t hkm_policy_dirty_most(size_t used)
+/* With the defaults: of a heap that swings by a third, or by 32 MiB, nothing is given back in each trough. */
+size_t hkm_policy_dirty_most(const struct hkm_policy *p, size_t used)
 {
-    size_t limit = hkm_policy_dirty_limit(used);
-    if (!hkm_policy_purge_ms() || limit == SIZE_MAX)
+    size_t limit = hkm_policy_dirty_limit(p, used);
+    if (!hkm_policy_purge_ms(p) || limit == SIZE_MAX)
         return limit;
-    size_t floor = bytes_of(hkm_load(&hkm_option.dirty_kb));
-    size_t most = floor > SIZE_MAX / 8 ? SIZE_MAX : floor * 8;
-    size_t share = limit > SIZE_MAX / 4 ? SIZE_MAX : used / 100 * hkm_load(&hkm_option.dirty_percent) * 4;
+    size_t floor = bytes_of(hkm_load(&p->dirty_kb)), burst = hkm_load(&p->dirty_burst);
+    size_t most = floor > SIZE_MAX / burst ? SIZE_MAX : floor * burst;
+    size_t share = limit > SIZE_MAX / burst ? SIZE_MAX : used / 100 * hkm_load(&p->dirty_percent) * (burst / 2);
     return most > share ? most : share;
 }
 
-size_t hkm_policy_bigcache(size_t used)
+size_t hkm_policy_bigcache(const struct hkm_policy *p, size_t used)
 {
-    size_t share = share_of(used), most = bytes_of(hkm_load(&hkm_option.bigcache_kb));
-    return hkm_load(&hkm_option.disable_bigcache) ? 0 : share < most ? share : most;
+    size_t share = share_of(used, hkm_load(&p->bigcache_floor_kb), hkm_load(&p->bigcache_percent));
+    size_t most = bytes_of(hkm_load(&p->bigcache_kb));
+    return share < most ? share : most;
 }
 
-bool hkm_policy_growing(size_t mappings)
+bool hkm_policy_growing(const struct hkm_policy *p, size_t mappings)
 {
-    enum { MOST = 512 }; /* the kernel counts each, and allows 65530 by default */
-    return mappings < MOST && !hkm_load(&hkm_option.disable_big_mappings);
+    return mappings < hkm_load(&p->big_mappings); /* the kernel counts each, and allows 65530 by default */
 }
 
-size_t hkm_policy_spare(size_t slots, size_t waited)
+size_t hkm_policy_spare(const struct hkm_policy *p, size_t slots, size_t waited)
 {
-    size_t ms = hkm_policy_purge_ms(), halvings = ms ? waited / ms : 1;
-    if (slots < 4 || hkm_load(&hkm_option.disable_purge))
+    size_t ms = hkm_policy_purge_ms(p), halvings = ms ? waited / ms : 1;
+    if (slots < 4 || !hkm_load(&p->purge))
         return 0;
     return halvings < HKM_WORD_BITS ? slots - (slots >> halvings) : slots;
 }
 
-size_t hkm_policy_purge_ms(void) { return hkm_load(&hkm_option.purge_ms); }
+size_t hkm_policy_purge_ms(const struct hkm_policy *p) { return hkm_load(&p->purge_ms); }
 
-enum hkm_look hkm_policy_look(size_t used, size_t idle, size_t more, size_t waited)
+enum hkm_look hkm_policy_look(const struct hkm_policy *p, size_t used, size_t idle, size_t more, size_t waited)
 {
-    size_t limit = hkm_policy_dirty_limit(used), ms = hkm_policy_purge_ms();
+    size_t limit = hkm_policy_dirty_limit(p, used), ms = hkm_policy_purge_ms(p);
     if (limit == SIZE_MAX)
         return HKM_LOOK_NOT;
     /* Where a heap swings, such a look is in vain, and purge.c finds out. */
@@ -88,15 +365,15 @@ enum hkm_look hkm_policy_look(size_t used, size_t idle, size_t more, size_t wait
     return more > limit / 4 || (waited / 16 >= ms && idle > limit) ? HKM_LOOK_IDLE : HKM_LOOK_NOT;
 }
 
-size_t hkm_policy_cache_limit(size_t mapped)
+size_t hkm_policy_cache_limit(const struct hkm_policy *p, size_t mapped)
 {
-    size_t floor = bytes_of(hkm_load(&hkm_option.cache_kb)), part = mapped / 8;
+    size_t floor = bytes_of(hkm_load(&p->cache_kb)), part = mapped / hkm_load(&p->cache_share);
     return floor > part ? floor : part;
 }
 
-unsigned hkm_policy_cache_growth(unsigned cap, unsigned most)
+unsigned hkm_policy_cache_growth(const struct hkm_policy *p, unsigned cap, unsigned most)
 {
-    if (hkm_load(&hkm_option.disable_cache_growth))
+    if (!hkm_load(&p->cache_growth))
         return cap;
     unsigned next = cap * 4 + 6; /* 6, 30, 126, 510 */
     return next < most ? next : most;
@@ -110,53 +387,51 @@ unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once)
     return least < cap ? least : cap;
 }
 
-bool hkm_policy_nursery(size_t size, unsigned taken, unsigned live)
+bool hkm_policy_nursery(const struct hkm_policy *p, size_t size, unsigned taken, unsigned live)
 {
-    if (hkm_load(&hkm_option.disable_nursery))
+    size_t blocks = hkm_load(&p->nursery_blocks);
+    if (!blocks)
         return false;
     /* A class that uses more than six pages at a time is worth pages of its own; of small blocks, one that has filled one.  So is
      * one with many blocks: a slab's are cheaper to take and to free, so what comes again and again must end up in one. */
     if (size < HKM_POLICY_NURSERY_LARGE)
-        return taken < 16 || (taken + 1) * size <= 4096;
-    return taken < 32 && (live < 1 || (live < 16 && (live + 1) * size <= 24576));
+        return taken < blocks || (taken + 1) * size <= HKM_POLICY_NURSERY_SMALL;
+    return taken < 32 && (live < 1 || (live < blocks && (live + 1) * size <= hkm_load(&p->nursery_bytes)));
 }
 
 /* A class gets one more slab when all that it has are full: so a thirty-second of those, in each class, is never more than that
  * of the live heap, and it grows and shrinks with what is in use.  (With an eighth, a heap of 1 GiB of mixed sizes in eight
  * threads was 1 % larger, and so was what a fork copies.)  Four pages at once cost 10 to 25 % less than four
  * faults, sixteen 25 to 40 %, and 256 no less than sixteen (docs/performance.md): so a step is 16 KiB to one slot. */
-size_t hkm_policy_prefault(size_t mapped, size_t full)
+size_t hkm_policy_prefault(const struct hkm_policy *p, size_t mapped, size_t full)
 {
-    enum { FROM = 8 << 20, LEAST = 16 << 10 };
-    if (hkm_load(&hkm_option.disable_prefault) || mapped < FROM)
+    if (mapped < bytes_of(hkm_load(&p->prefault_from_kb)))
         return 0;
-    size_t step = (full < HKM_POLICY_PREFAULT_FULL ? full : HKM_POLICY_PREFAULT_FULL) * (HKM_SLOT_SIZE / HKM_POLICY_PREFAULT_FULL);
-    return step < LEAST ? 0 : step;
+    size_t step = (full < HKM_POLICY_PREFAULT_FULL ? full : HKM_POLICY_PREFAULT_FULL) * bytes_of(hkm_load(&p->prefault_step_kb));
+    return step < bytes_of(hkm_load(&p->prefault_least_kb)) ? 0 : step < HKM_SLOT_SIZE ? step : HKM_SLOT_SIZE;
 }
 
-enum hkm_huge hkm_policy_huge_kind(void)
+enum hkm_huge hkm_policy_huge_kind(const struct hkm_policy *p)
 {
-    return hkm_load(&hkm_option.disable_hugepages) ? HKM_HUGE_NO : (enum hkm_huge)hkm_load(&hkm_option.hugepages);
+    return (enum hkm_huge)hkm_load(&p->hugepages);
 }
 
 /* A heap that grows because it is full, and by so much that what is left of the last huge page is little: it will be dense.
  * One with holes is not; there a few blocks would hold each huge page. */
-bool hkm_policy_huge(size_t mapped, size_t taken, size_t need)
+bool hkm_policy_huge(const struct hkm_policy *p, size_t mapped, size_t taken, size_t need)
 {
-    enum { FROM = 4 << 20 };
-    return hkm_policy_huge_kind() != HKM_HUGE_NO && (mapped >= FROM || need >= FROM) && taken >= mapped / 8 * 7;
+    size_t from = bytes_of(hkm_load(&p->huge_from_kb));
+    return hkm_policy_huge_kind(p) != HKM_HUGE_NO && (mapped >= from || need >= from) && taken >= mapped / 8 * 7;
 }
 
-unsigned hkm_policy_slots(size_t mapped)
+unsigned hkm_policy_slots(const struct hkm_policy *p, size_t mapped)
 {
-    if (!hkm_load(&hkm_option.tiny_use_superslab) || mapped <= HKM_SUPERSLAB_SIZE)
+    if (!hkm_load(&p->superslabs) || mapped <= HKM_SUPERSLAB_SIZE)
         return 1;
-    return 4;
+    return (unsigned)hkm_load(&p->pool_slots);
 }
 
-size_t hkm_policy_big(void)
+size_t hkm_policy_big(const struct hkm_policy *p)
 {
-    if (hkm_load(&hkm_option.disable_big_mappings))
-        return SIZE_MAX;
-    return bytes_of(hkm_load(&hkm_option.big_kb));
+    return bytes_of(hkm_load(&p->big_kb));
 }

@@ -15,6 +15,7 @@
  */
 #include "purge.h"
 #include "os.h"
+#include "teach.h"
 
 static hkm_word checked; /* ms: when policy was asked last */
 static hkm_word mode;    /* enum hkm_look: the look that is under way */
@@ -132,7 +133,7 @@ static void go_on(size_t now)
 {
     struct gather g = { 0 };
     bool all = hkm_load(&mode) == HKM_LOOK_ALL;
-    size_t age = all ? 0 : hkm_policy_purge_ms();
+    size_t age = all ? 0 : hkm_policy_purge_ms(hkm_policy());
     unsigned slots = HKM_POLICY_LOOK_SLOTS, slabs = HKM_POLICY_LOOK_SLABS;
     unsigned calls = all ? HKM_POLICY_LOOK_ALL_CALLS : HKM_POLICY_LOOK_CALLS;
     while (slots && slabs && g.calls < calls) {
@@ -161,9 +162,10 @@ static void go_on(size_t now)
 /* Asks whether there is reason for a look. */
 static void check(size_t now)
 {
+    const struct hkm_policy *policy = hkm_policy();
     for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
         hkm_heap_tend(h);
-    size_t idle = free_in_slabs(), used = used_beside(idle), ms = hkm_policy_purge_ms();
+    size_t idle = free_in_slabs(), used = used_beside(idle), ms = hkm_policy_purge_ms(policy);
     hkm_superslab_keep(idle);
     if (idle < look.settled)
         look.settled = idle;
@@ -172,7 +174,7 @@ static void check(size_t now)
             look.none_until = now + HKM_POLICY_VAIN_WAIT * ms;
         look.all_given = 0;
     }
-    enum hkm_look want = hkm_policy_look(used, idle, idle - look.settled, now - look.ended);
+    enum hkm_look want = hkm_policy_look(policy, used, idle, idle - look.settled, now - look.ended);
     if (want == HKM_LOOK_ALL && look.none_until - now <= HKM_POLICY_VAIN_WAIT * ms)
         want = now - look.ended >= ms ? HKM_LOOK_IDLE : HKM_LOOK_NOT;
     if (want == HKM_LOOK_NOT)
@@ -184,9 +186,11 @@ static void check(size_t now)
 
 void hkm_purge_slow(const struct hkm_heap *h)
 {
-    size_t now = hkm_os_ms(), each = hkm_policy_purge_ms() / 4;
+    const struct hkm_policy *policy = hkm_policy();
+    size_t now = hkm_os_ms(), each = hkm_policy_purge_ms(policy) / 4;
     if (hkm_load(&hkm_slab_clock) != now)
         hkm_store(&hkm_slab_clock, now);
+    hkm_teach_tick(now);
     /* In time, or as soon as much has become free. */
     if (!hkm_purge_busy() && now - hkm_load(&checked) < each + !each &&
         (ptrdiff_t)(hkm_load(&h->free) - hkm_load(&h->seen_free)) < HKM_POLICY_LOOK_SOON)
@@ -197,7 +201,7 @@ void hkm_purge_slow(const struct hkm_heap *h)
         hkm_store(&checked, now);
         check(now);
     }
-    if (hkm_policy_dirty_limit(0) == SIZE_MAX)
+    if (hkm_policy_dirty_limit(policy, 0) == SIZE_MAX)
         hkm_store(&mode, HKM_LOOK_NOT); /* switched off in the meantime */
     if (hkm_superslab_purging())
         hkm_superslab_purge_piece();

@@ -9,7 +9,7 @@
 
 unsigned hkm_shared_pool_wish(void)
 {
-    return hkm_policy_slots(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
+    return hkm_policy_slots(hkm_policy(), hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
 }
 
 unsigned hkm_shared_pool_acquire(struct hkm_slab **out, unsigned n)

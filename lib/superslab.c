@@ -74,10 +74,18 @@ static struct hkm_slab *holder(struct hkm_range *r, size_t slot)
 static unsigned used_pages(const struct hkm_slab *s) { return hkm_popcount(hkm_pages_all() & (unsigned)~s->zero); }
 
 /* All threads count in one word: once for all slots that were taken together. */
-static void note_reuse(size_t pages)
+static void note_reuse(size_t slots, size_t pages)
 {
+    size_t all = slots << (HKM_SLOT_SHIFT - hkm_os.page_bits);
     if (pages)
         hkm_add(&hkm_superslab_stats.reused, pages);
+    if (pages < all)
+        hkm_add(&hkm_superslab_stats.faulted, all - pages);
+}
+
+void hkm_superslab_note_mapping(size_t bytes)
+{
+    hkm_add(&hkm_superslab_stats.faulted, bytes >> hkm_os.page_bits);
 }
 
 /* Neighbouring slots that were just claimed. */
@@ -86,7 +94,7 @@ static void hold(struct hkm_range *r, size_t slot, size_t count)
     size_t pages = 0;
     for (size_t i = 0; i < count; i++)
         pages += used_pages(holder(r, slot + i));
-    note_reuse(pages);
+    note_reuse(count, pages);
 }
 
 static unsigned take_from(struct hkm_range *r, bool dirty, struct hkm_slab **out, unsigned n)
@@ -137,7 +145,7 @@ unsigned hkm_superslab_take(struct hkm_slab **out, unsigned n, bool dirty)
             size_t pages = 0;
             for (unsigned i = 0; dirty && i < got; i++)
                 pages += used_pages(out[i]);
-            note_reuse(pages);
+            note_reuse(got, pages);
             return got;
         }
     }
@@ -221,7 +229,7 @@ bool hkm_superslab_purging(void) { return hkm_load(&aim) != 0; }
 void hkm_superslab_purge_piece(void)
 {
     size_t keep = hkm_load(&aim) - 1;
-    if (hkm_policy_dirty_limit(0) == SIZE_MAX)
+    if (hkm_policy_dirty_limit(hkm_policy(), 0) == SIZE_MAX)
         hkm_store(&aim, 0); /* switched off in the meantime */
     else if (keep + 1 && (!purge(keep, HKM_POLICY_PIECE) || !too_dirty(keep)))
         hkm_store(&aim, 0);
@@ -233,7 +241,7 @@ static hkm_word hasty_given, hasty_taken, hasty_at, none_until;
 /* Of a heap that swings four times as much may stay. */
 static size_t most_now(size_t most)
 {
-    bool swings = hkm_load(&none_until) - hkm_os_ms() <= HKM_POLICY_VAIN_WAIT * hkm_policy_purge_ms();
+    bool swings = hkm_load(&none_until) - hkm_os_ms() <= HKM_POLICY_VAIN_WAIT * hkm_policy_purge_ms(hkm_policy());
     return !swings ? most : most > SIZE_MAX / 4 ? SIZE_MAX : most * 4;
 }
 
@@ -248,7 +256,7 @@ static void purge_at_once(size_t keep)
 /* So many slots were taken until just now: as much as before the last purge at once? */
 static void note_swing(size_t taken)
 {
-    size_t ms = hkm_policy_purge_ms(), now;
+    size_t ms = hkm_policy_purge_ms(hkm_policy()), now;
     if (likely(!hkm_load(&hasty_given)) || taken < hkm_load(&hasty_taken) + hkm_load(&hasty_given) / 2)
         return;
     hkm_store(&hasty_given, 0);
@@ -262,7 +270,8 @@ static void note_swing(size_t taken)
 static void keep_to_limits(size_t used)
 {
     static hkm_word over; /* ms, not 0: since then more was dirty than the limit; 0: it is not */
-    size_t limit = hkm_policy_dirty_limit(used), most = hkm_policy_dirty_most(used);
+    const struct hkm_policy *policy = hkm_policy();
+    size_t limit = hkm_policy_dirty_limit(policy, used), most = hkm_policy_dirty_most(policy, used);
     if (!too_dirty(limit)) {
         if (hkm_load(&over))
             hkm_store(&over, 0);
@@ -272,7 +281,7 @@ static void keep_to_limits(size_t used)
         size_t now = hkm_os_ms() | 1, since = hkm_load(&over);
         if (!since) {
             hkm_store(&over, now);
-        } else if (now - since >= hkm_policy_purge_ms()) {
+        } else if (now - since >= hkm_policy_purge_ms(policy)) {
             hkm_store(&over, 0);
             aim_at(limit / 4 * 3);
         }
@@ -281,7 +290,7 @@ static void keep_to_limits(size_t used)
 
 void hkm_superslab_expect(void)
 {
-    size_t limit = hkm_policy_dirty_limit(in_use(hkm_load(&hkm_superslab_stats.taken)));
+    size_t limit = hkm_policy_dirty_limit(hkm_policy(), in_use(hkm_load(&hkm_superslab_stats.taken)));
     if (too_dirty(limit))
         hkm_superslab_purge(limit / 4 * 3);
 }
@@ -329,15 +338,16 @@ void hkm_superslab_give(struct hkm_slab *first, size_t count)
 void hkm_superslab_keep(size_t idle)
 {
     static hkm_word looked; /* ms; nothing is known of what was needed before the first time */
+    const struct hkm_policy *policy = hkm_policy();
     hkm_store(&unused, idle);
     size_t now = hkm_os_ms(), waited = now - hkm_load(&looked), dirty, least, spare;
     keep_to_limits(in_use(hkm_load(&hkm_superslab_stats.taken)));
-    if (waited < hkm_policy_purge_ms())
+    if (waited < hkm_policy_purge_ms(policy))
         return;
     hkm_store(&looked, now);
     dirty = hkm_load(&hkm_superslab_stats.dirty);
     least = hkm_load(&hkm_superslab_stats.lowest); /* so many were not needed */
-    spare = hkm_policy_spare(least < dirty ? least : dirty, waited);
+    spare = hkm_policy_spare(policy, least < dirty ? least : dirty, waited);
     if (spare)
         aim_at((dirty - spare) << HKM_SLOT_SHIFT);
     hkm_store(&hkm_superslab_stats.lowest, dirty);
@@ -543,7 +553,7 @@ static enum hkm_mapped map_huge(struct hkm_range *r, size_t need, size_t want)
         return result;
     need = hkm_round_up(need, unit);
     want = hkm_round_up(want, unit);
-    if (hkm_policy_huge_kind() == HKM_HUGE_TLB) {
+    if (hkm_policy_huge_kind(hkm_policy()) == HKM_HUGE_TLB) {
         result = map_slots(r, 0, want, HKM_HUGETLB);
         if (result != HKM_MAPPED && need < want)
             result = map_slots(r, 0, need, HKM_HUGETLB);
@@ -559,9 +569,10 @@ static bool grow_locked(size_t need)
     if (need > SIZE_MAX >> (HKM_SLOT_SHIFT + 1))
         return false;
     size_t mapped = hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT;
-    size_t want = hkm_policy_growth(mapped, need << HKM_SLOT_SHIFT) >> HKM_SLOT_SHIFT;
+    const struct hkm_policy *policy = hkm_policy();
+    size_t want = hkm_policy_growth(policy, mapped, need << HKM_SLOT_SHIFT) >> HKM_SLOT_SHIFT;
     size_t taken = hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT;
-    bool huge = may_be_huge() && hkm_policy_huge(mapped, taken, need << HKM_SLOT_SHIFT);
+    bool huge = may_be_huge() && hkm_policy_huge(policy, mapped, taken, need << HKM_SLOT_SHIFT);
     for (int tries = 0; tries < 4; tries++) {
         struct hkm_range *r = hkm_registry_room(need);
         if (!r)
@@ -817,7 +828,7 @@ uint16_t hkm_superslab_backed(struct hkm_range *r, size_t slot)
 size_t hkm_superslab_huge_unit(size_t bytes)
 {
     size_t huge = hkm_load_acq(&hkm_os.huge);
-    bool wanted = huge && bytes >= huge && hkm_policy_huge_kind() != HKM_HUGE_NO;
+    bool wanted = huge && bytes >= huge && hkm_policy_huge_kind(hkm_policy()) != HKM_HUGE_NO;
     return wanted && hkm_load(&hkm_os.thp) ? huge : 0;
 }
 

@@ -264,7 +264,6 @@ static void test_mallopt(void)
     void *p = malloc(100);
     ok(p != NULL, "malloc goes on");
     free(p);
-    mallopt(M_TRIM_THRESHOLD, 4 << 20);
 }
 
 static void use_and_free(size_t count, size_t n)
@@ -275,6 +274,23 @@ static void use_and_free(size_t count, size_t n)
     }
     for (size_t i = 0; i < count; i++)
         free(blocks[i]);
+}
+
+static void test_trim_threshold(void)
+{
+    if (SANITIZED) {
+        skip("M_TRIM_THRESHOLD", "sanitizer");
+        return;
+    }
+    malloc_trim(0);
+    size_t start = resident();
+    mallopt(M_TRIM_THRESHOLD, -1);
+    use_and_free(16000, 8192);
+    size_t kept = resident();
+    if (!ok(kept >= start + 120 * MIB, "M_TRIM_THRESHOLD of -1: 128 MiB stay"))
+        note("resident: start %zu KiB, after %zu KiB", start / KIB, kept / KIB);
+    mallopt(M_TRIM_THRESHOLD, 4 << 20);
+    malloc_trim(0);
 }
 
 static void test_malloc_trim(void)
@@ -337,5 +353,6 @@ int main(void)
     test_malloc_stats();
     test_malloc_trim();
     test_mallopt();
+    test_trim_threshold();
     return tap_done();
 }

@@ -53,6 +53,7 @@ assert j["options"]["DIRTY_KB"] == 4096
 p = j["policy"]
 assert p["slots_mapped"] * 65536 == j["mapped_bytes"] - j["big_bytes"], p
 assert p["slots_dirty"] * 65536 == j["dirty_bytes"], p
+assert p["policy_purge_ms"] == 1000 and p["policy_dirty_kb"] == 4096 and p["policy_nursery_bytes"] == 24576, p
 assert j["big_blocks"] < p["big_table_places"] <= 65536 and p["big_table_places"] % 2 == 0, p
 END
 }

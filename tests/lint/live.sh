@@ -6,7 +6,7 @@
 # shellcheck source=tests/lint/common.sh
 . "$(dirname "$0")/common.sh"
 
-rows=$(sed -nE -e 's/^(ROOT|NUMBER|WHOLE|VALUE|VALUE_VIA)\(([a-z_]+),.*/\2/p' \
+rows=$(sed -nE -e 's/^(ROOT|NUMBER|WHOLE|VALUE|VALUE_VIA|LIST)\(([a-z_]+),.*/\2/p' \
     -e 's/^(FIELD|ARRAY)\(([a-z_]+), struct [a-z_]+, ([a-z_]+)\)$/\2.\3/p' -e 's/^ROW\("([a-z_.]+)",.*/\1/p' lib/live.def | LC_ALL=C sort -u)
 page=$(sed -n '/^\.Ss Ranges/,/^\.Sh EXAMPLES/p' man/hakmem-live.5 | grep -E '\bLi ' | sed 's/.*\bLi //' | tr ' ' '\n' |
     grep -Ex '[a-z][a-z_]*(\.[a-z_]+)?' | LC_ALL=C sort -u)

@@ -16,6 +16,7 @@ rows=(
     "thp: --enable-hugepages=thp"
     "hugetlb: --enable-hugepages=hugetlb"
     "no-prefault: --disable-prefault"
+    "no-learning: --disable-learning"
     "stats: --enable-stats"
     "debug: --enable-debug"
     "hardened: --enable-hardened"

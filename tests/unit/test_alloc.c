@@ -56,7 +56,7 @@ START_TEST(paths)
         char *p = hkm_alloc(borders[i], SITE);
         size_t slot = 0;
         struct hkm_range *r = hkm_registry_find(p, &slot);
-        if (borders[i] + HKM_RED_ZONE >= hkm_policy_big()) {
+        if (borders[i] + HKM_RED_ZONE >= hkm_policy_big(hkm_policy())) {
             ck_assert_ptr_null(r);
             ck_assert_uint_ge(hkm_big_size(p), borders[i]);
             continue;
@@ -479,7 +479,7 @@ START_TEST(wrong_pointers)
             size_t far = sizes[i] - 1;
             unit_aborts(free_it, p + far, "hakmem: free(): %s pointer: %p\n", far % 16 ? "misaligned" : "interior",
                         (void *)(p + far));
-            if (!EMULATED || sizes[i] < hkm_policy_big()) /* it cannot tell whether anything is there now */
+            if (!EMULATED || sizes[i] < hkm_policy_big(hkm_policy())) /* it cannot tell whether anything is there now */
                 unit_aborts(free_it_twice, p, "hakmem: free(): double free: %p\n", (void *)p);
             for (int k = 0; k < 300 && sizes[i] < 40000; k++)
                 p = hkm_alloc(sizes[i], SITE); /* the second time: in a slab for certain */

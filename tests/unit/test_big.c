@@ -7,6 +7,7 @@
 #include "lock.h"
 #include "option.h"
 #include "superslab.h"
+#include "policy.h"
 #include "unit.h"
 
 #include <sys/time.h>
@@ -44,7 +45,7 @@ START_TEST(huge_pages)
     hkm_os_huge_init();
     size_t huge = hkm_load(&hkm_os.huge);
     hkm_store(&hkm_os.thp, 1);
-    hkm_store(&hkm_option.hugepages, 1);
+    SET_OPTION(hugepages, 1);
     if (huge > 64 * MIB)
         return;
     for (size_t size = huge - 1; size <= 4 * huge; size += huge / 2 + 1) {
@@ -249,9 +250,9 @@ static void make_dirty(size_t count)
 START_TEST(idle_memory_goes_first)
 {
     hkm_os_init();
-    hkm_store(&hkm_option.purge_ms, 3600000);
-    hkm_store(&hkm_option.dirty_kb, 4 * MIB / KIB);
-    hkm_store(&hkm_option.dirty_percent, 0);
+    SET_OPTION(purge_ms, 3600000);
+    SET_OPTION(dirty_kb, 4 * MIB / KIB);
+    SET_OPTION(dirty_percent, 0);
     make_dirty(16 * MIB / HKM_SLOT_SIZE);
     ck_assert_uint_eq(dirty_bytes(), 16 * MIB);
     char *p = hkm_big_alloc(33 * MIB, 16, NULL);

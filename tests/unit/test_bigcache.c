@@ -9,6 +9,7 @@
 #include "mid.h"
 #include "option.h"
 #include "superslab.h"
+#include "policy.h"
 #include "unit.h"
 
 static const char sites[512];
@@ -184,12 +185,12 @@ START_TEST(bounded)
     ck_assert_uint_lt(kept, 160 * MIB);
     hkm_bigcache_release();
     /* By bytes. */
-    hkm_store(&hkm_option.bigcache_kb, 10 * 1024);
+    SET_OPTION(bigcache_kb, 10 * 1024);
     char *q = run(8 * MIB, &site_a), *r = run(4 * MIB, &site_b);
     hkm_superslab_purge(0);
     ck_assert(hkm_bigcache_put_run(record(q)));
     ck_assert(!hkm_bigcache_put_run(record(r)));
-    hkm_store(&hkm_option.disable_bigcache, 1);
+    SET_OPTION(disable_bigcache, 1);
     ck_assert_ptr_eq(hkm_bigcache_take(8 * MIB, &site_a), q);
     ck_assert(!hkm_bigcache_put_run(record(q)));
 }
@@ -236,9 +237,9 @@ END_TEST
 START_TEST(aged)
 {
     start();
-    hkm_store(&hkm_option.purge_ms, 40);
-    hkm_store(&hkm_option.dirty_percent, 1);
-    hkm_store(&hkm_option.dirty_kb, 8192);
+    SET_OPTION(purge_ms, 40);
+    SET_OPTION(dirty_percent, 1);
+    SET_OPTION(dirty_kb, 8192);
     char *p = run(9 * MIB, &site_a), *q = run(4 * MIB, &site_b);
     ck_assert(hkm_bigcache_put_run(record(p)));
     hkm_mid_free(record(run(3 * MIB, NULL))); /* dirty beside it: more than a hundredth of 1 GiB together */
@@ -286,7 +287,7 @@ static void *pass_around(void *arg)
 START_TEST(threads)
 {
     start();
-    hkm_store(&hkm_option.purge_ms, 1);
+    SET_OPTION(purge_ms, 1);
     pthread_t t[THREADS];
     for (size_t i = 0; i < THREADS; i++)
         t[i] = unit_start(pass_around, (void *)(i + 1));

@@ -16,7 +16,7 @@
 static void start(void)
 {
     hkm_os_init();
-    hkm_store(&hkm_option.disable_purge, 1);
+    SET_OPTION(disable_purge, 1);
 }
 
 static struct hkm_heap *new_heap(void)
@@ -178,13 +178,13 @@ START_TEST(caches_share_a_budget)
     enum { HEAPS = 12 };
     struct hkm_heap *h[HEAPS];
     start();
-    hkm_store(&hkm_option.cache_kb, 1024);
+    SET_OPTION(cache_kb, 1024);
     for (unsigned i = 0; i < HEAPS; i++) {
         h[i] = new_heap();
         unsigned lean = 0;
         for (unsigned c = 0; c < HKM_CLASSES; c++) {
             drive(h[i], c);
-            size_t limit = hkm_policy_cache_limit(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
+            size_t limit = hkm_policy_cache_limit(hkm_policy(), hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
             ck_assert_uint_le(hkm_heap_allowed(), limit);
             ck_assert(h[i]->bin[c]->cap > 2 || cached(h[i], c) <= 1);
             lean += h[i]->bin[c]->cap == 2;
@@ -196,9 +196,9 @@ START_TEST(caches_share_a_budget)
     hkm_heap_flush(h[0]);
     hkm_heap_assign(h[0], 0); /* its thread is gone: so is its share */
     ck_assert_uint_eq(hkm_heap_allowed(), before - its);
-    hkm_store(&hkm_option.cache_kb, 0);
+    SET_OPTION(cache_kb, 0);
     hkm_heap_assign(h[0], hkm_os_thread());
-    size_t limit = hkm_policy_cache_limit(hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
+    size_t limit = hkm_policy_cache_limit(hkm_policy(), hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT);
     ck_assert(hkm_heap_allowed() <= limit || h[0]->allowed == 0); /* no room for it any more: it starts anew */
     for (unsigned c = 0; c < HKM_CLASSES; c++)
         drive(h[0], c);
@@ -308,7 +308,7 @@ END_TEST
 START_TEST(flush_gives_the_oldest)
 {
     start();
-    hkm_store(&hkm_option.disable_cache_growth, 1);
+    SET_OPTION(disable_cache_growth, 1);
     struct hkm_heap *h = new_heap();
     void *p[40];
     for (unsigned i = 0; i < 40; i++)

@@ -9,6 +9,7 @@
 #include "live.h"
 #include "alloc.h"
 #include "option.h"
+#include "policy.h"
 
 #include <elf.h>
 #include <link.h>
@@ -156,8 +157,39 @@ START_TEST(rows_tell_the_truth)
     for (size_t i = 0; i < head()->rows.count; i++) {
         ck_assert_uint_le(row_at(i)->root, roots);
         ck_assert_uint_le(row_at(i)->via, roots);
-        ck_assert((row_at(i)->kind == HKM_LIVE_VALUE) == (row_at(i)->root || row_at(i)->via));
+        ck_assert((row_at(i)->kind == HKM_LIVE_VALUE || row_at(i)->kind == HKM_LIVE_LIST) ==
+                  (row_at(i)->root || row_at(i)->via));
     }
+}
+END_TEST
+
+/* The policy in force, by the names of its rows. */
+START_TEST(the_policy_is_told)
+{
+    static const char *const names[] = {
+#define X(field, unit, def, least, most, bench) #field,
+#include "policy.def"
+#undef X
+    };
+    const struct hkm_live_row *r = row(HKM_LIVE_LIST, "policy");
+    const char *name = (const char *)head() + r->at;
+    size_t offset, root = 0, via = 0, i;
+    for (i = 0; i < head()->rows.count; i++)
+        if (row_at(i)->kind == HKM_LIVE_ROOT) {
+            root = row_at(i)->at == 4u * r->root ? row_at(i)->at : root;
+            via = row_at(i)->at == 4u * r->via ? row_at(i)->at : via;
+        }
+    SET_OPTION(purge_ms, 555);
+    memcpy(&offset, by_word((uint32_t)via), sizeof offset);
+    ck_assert_ptr_eq(by_word((uint32_t)root) + offset, hkm_policy());
+    for (i = 0; *name; i++, name += strlen(name) + 1) {
+        ck_assert_uint_lt(i, COUNT_OF(names));
+        ck_assert_str_eq(name, names[i]);
+        ck_assert_uint_lt(strlen("policy_") + strlen(name), sizeof r->name);
+    }
+    ck_assert_uint_eq(i, HKM_POLICY_ROWS);
+    ck_assert_uint_eq(r->size, sizeof(hkm_word));
+    ck_assert_uint_lt((size_t)(name - (const char *)head()), head()->size);
 }
 END_TEST
 
@@ -229,6 +261,7 @@ START_TEST(mail_is_done)
     ck_assert_uint_eq(purges, 0);
     ck_assert_uint_eq(hkm_load(&hkm_live_mailbox.answer[0].number), 0);
     ck_assert_int_eq(ask(5, HKM_LIVE_SET, option_index("DIRTY_KB"), 77), HKM_LIVE_DONE);
+    ck_assert_uint_eq(hkm_load(&hkm_policy()->dirty_kb), 77); /* and it is in force */
     ck_assert_uint_eq(hkm_load(&hkm_option.dirty_kb), 77);
     ck_assert_uint_eq(hkm_load(&last()->value), 4096); /* before */
     ck_assert_int_eq(ask(6, HKM_LIVE_PURGE, 0, 0), HKM_LIVE_DONE);
@@ -398,5 +431,5 @@ START_TEST(purges_among_threads)
 END_TEST
 
 UNIT_MAIN("live", CK_FORK, the_note_leads_to_it, the_note_needs_no_relocation, roots_are_where_they_are, rows_tell_the_truth,
-          options_are_told, mail_is_done, mail_is_refused, garbage_is_refused, a_child_is_served, slow_calls_read_it,
+          the_policy_is_told, options_are_told, mail_is_done, mail_is_refused, garbage_is_refused, a_child_is_served, slow_calls_read_it,
           purges_among_threads)

@@ -6,6 +6,7 @@
 #include "mid.h"
 #include "option.h"
 #include "superslab.h"
+#include "policy.h"
 #include "unit.h"
 
 static const char site;
@@ -13,7 +14,7 @@ static const char site;
 static void start(void)
 {
     hkm_os_init();
-    hkm_store(&hkm_option.disable_purge, 1);
+    SET_OPTION(disable_purge, 1);
 }
 
 static size_t slots(size_t bytes) { return (bytes + HKM_SLOT_SIZE - 1) / HKM_SLOT_SIZE; }

@@ -50,7 +50,7 @@ START_TEST(every_class_has_its_share)
         unsigned n = 0;
         while (hkm_nursery_alloc(size, c))
             n++;
-        ck_assert_msg(n > 0 && hkm_policy_nursery(size, n - 1, n - 1) && !hkm_policy_nursery(size, n, n),
+        ck_assert_msg(n > 0 && hkm_policy_nursery(hkm_policy(), size, n - 1, n - 1) && !hkm_policy_nursery(hkm_policy(), size, n, n),
                       "size %zu: %u blocks", size, n);
     }
     ck_assert_uint_le(hkm_nursery_live(), SLOTS * HKM_SLOT_SIZE);
@@ -111,7 +111,7 @@ END_TEST
 START_TEST(option_turns_it_off)
 {
     hkm_os_init();
-    hkm_store(&hkm_option.disable_nursery, 1);
+    SET_OPTION(disable_nursery, 1);
     ck_assert_ptr_null(take(16));
     ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.mapped), 0);
     ck_assert_uint_eq(hkm_nursery_live(), 0);

@@ -256,6 +256,7 @@ static void minimal_is_minimal(void *arg)
     CHILD(hkm_load(&hkm_option.disable_hugepages) == 1);
     CHILD(hkm_load(&hkm_option.disable_purge) == 1);
     CHILD(hkm_load(&hkm_option.disable_big_mappings) == 1);
+    CHILD(hkm_load(&hkm_option.disable_learning) == 1);
     CHILD(hkm_load(&hkm_option.wrap_tiny) == 1);
     (void)arg;
 }

@@ -6,6 +6,7 @@
 #include "purge.h"
 #include "alloc.h"
 #include "option.h"
+#include "policy.h"
 #include "unit.h"
 
 enum { N = 40000, SIZE = 512, EACH = 64, MS = 60 };
@@ -17,9 +18,9 @@ static char *p[N];
 static void start(void)
 {
     hkm_os_init();
-    hkm_store(&hkm_option.purge_ms, MS);
-    hkm_store(&hkm_option.dirty_kb, 64);
-    hkm_store(&hkm_option.disable_prefault, 1);
+    SET_OPTION(purge_ms, MS);
+    SET_OPTION(dirty_kb, 64);
+    SET_OPTION(disable_prefault, 1);
 }
 
 static void take_all(void)
@@ -132,7 +133,7 @@ END_TEST
 START_TEST(not_when_switched_off)
 {
     start();
-    hkm_store(&hkm_option.disable_purge, 1);
+    SET_OPTION(disable_purge, 1);
     take_all();
     give_most();
     tick(4 * MS);
@@ -144,8 +145,8 @@ END_TEST
 START_TEST(pages_in_use_stay)
 {
     start();
-    hkm_store(&hkm_option.dirty_kb, 1 << 20); /* nothing is too much at once */
-    hkm_store(&hkm_option.purge_ms, 20 * MS);
+    SET_OPTION(dirty_kb, 1 << 20); /* nothing is too much at once */
+    SET_OPTION(purge_ms, 20 * MS);
     take_all();
     give_most();
     hkm_heap_flush(hkm_thread_own());
@@ -201,14 +202,14 @@ START_TEST(fork_in_the_middle_of_a_look)
 {
     struct unit_gate gate = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0 };
     start();
-    hkm_store(&hkm_option.purge_ms, 20 * MS);
-    hkm_store(&hkm_option.dirty_kb, 16384); /* hurries, but begins late */
+    SET_OPTION(purge_ms, 20 * MS);
+    SET_OPTION(dirty_kb, 16384); /* hurries, but begins late */
     pthread_t t = unit_start(make_peak, &gate);
     unit_await(&gate, 1);
     unit_reach(&gate, 2);
     unit_await(&gate, 3);
-    hkm_store(&hkm_option.purge_ms, MS);
-    hkm_store(&hkm_option.dirty_kb, 64);
+    SET_OPTION(purge_ms, MS);
+    SET_OPTION(dirty_kb, 64);
     unit_passes(in_child, NULL);
     tick(5 * MS);
     ck_assert_uint_ge(PURGED, pages_expected());

@@ -6,12 +6,13 @@
 #include "shared_pool.h"
 #include "option.h"
 #include "superslab.h"
+#include "policy.h"
 #include "unit.h"
 
 static void start(void)
 {
     hkm_os_init();
-    hkm_store(&hkm_option.disable_purge, 1);
+    SET_OPTION(disable_purge, 1);
 }
 
 START_TEST(empty_until_it_grows)
@@ -62,7 +63,7 @@ START_TEST(wishes)
     ck_assert(hkm_superslab_grow(64 * MIB / HKM_SLOT_SIZE));
     unsigned n = hkm_shared_pool_wish();
     ck_assert(n > 1 && n <= 4);
-    hkm_store(&hkm_option.tiny_use_superslab, 0);
+    SET_OPTION(tiny_use_superslab, 0);
     ck_assert_uint_eq(hkm_shared_pool_wish(), 1);
 }
 END_TEST

@@ -6,6 +6,7 @@
 #include "slab.h"
 #include "option.h"
 #include "superslab.h"
+#include "policy.h"
 #include "unit.h"
 
 enum { MOST = HKM_SLOT_SIZE / 16 };
@@ -13,7 +14,7 @@ enum { MOST = HKM_SLOT_SIZE / 16 };
 static struct hkm_slab *open_slab(unsigned cls)
 {
     hkm_os_init();
-    hkm_store(&hkm_option.disable_purge, 1);
+    SET_OPTION(disable_purge, 1);
     struct hkm_slab *s = hkm_superslab_run(1, 1);
     ck_assert_ptr_nonnull(s);
     ck_assert(hkm_slab_open(s, cls));

@@ -69,7 +69,7 @@ static void give_dirty(struct hkm_slab *s, size_t count)
 static void start(void)
 {
     hkm_os_init();
-    hkm_store(&hkm_option.disable_purge, 1); /* no purge but those that are ordered */
+    SET_OPTION(disable_purge, 1); /* no purge but those that are ordered */
 }
 
 START_TEST(page_masks)
@@ -98,7 +98,7 @@ START_TEST(growth_and_single_slots)
     ck_assert_uint_eq(hkm_superslab_take(s, 8, true), 0);
     ck_assert_uint_eq(hkm_superslab_take(s, 8, false), 0);
     ck_assert(hkm_superslab_grow(1));
-    ck_assert_uint_eq(hkm_load(&STATS->mapped), hkm_policy_growth(0, HKM_SLOT_SIZE) / HKM_SLOT_SIZE);
+    ck_assert_uint_eq(hkm_load(&STATS->mapped), hkm_policy_growth(hkm_policy(), 0, HKM_SLOT_SIZE) / HKM_SLOT_SIZE);
     check_all();
     ck_assert(hkm_superslab_grow(200));
     ck_assert_uint_ge(hkm_load(&STATS->mapped), 200);
@@ -425,10 +425,10 @@ START_TEST(refusals_do_not_repeat)
     ck_assert_uint_eq(hkm_superslab_purge(0), 0);
     ck_assert_uint_eq(hkm_load(&STATS->refused), 100);
     munlock(s->start, 100 * HKM_SLOT_SIZE);
-    hkm_store(&hkm_option.disable_purge, 0);
-    hkm_store(&hkm_option.purge_ms, 0);
-    hkm_store(&hkm_option.dirty_kb, 0);
-    hkm_store(&hkm_option.dirty_percent, 0);
+    SET_OPTION(disable_purge, 0);
+    SET_OPTION(purge_ms, 0);
+    SET_OPTION(dirty_kb, 0);
+    SET_OPTION(dirty_percent, 0);
     for (int i = 0; i < 10; i++) {
         s = hkm_superslab_run(100, 1);
         hkm_superslab_give(s, 100);
@@ -472,10 +472,10 @@ END_TEST
 START_TEST(giving_keeps_to_the_limit)
 {
     start();
-    hkm_store(&hkm_option.disable_purge, 0);
-    hkm_store(&hkm_option.purge_ms, 0);
-    hkm_store(&hkm_option.dirty_kb, 20 * HKM_SLOT_SIZE / KIB);
-    hkm_store(&hkm_option.dirty_percent, 0);
+    SET_OPTION(disable_purge, 0);
+    SET_OPTION(purge_ms, 0);
+    SET_OPTION(dirty_kb, 20 * HKM_SLOT_SIZE / KIB);
+    SET_OPTION(dirty_percent, 0);
     ck_assert(hkm_superslab_grow(200));
     struct hkm_slab *s = hkm_superslab_run(200, 1);
     soil(s, 200);
@@ -486,7 +486,7 @@ START_TEST(giving_keeps_to_the_limit)
     }
     ck_assert_uint_gt(hkm_load(&STATS->purged), 0);
     s = hkm_superslab_run(100, 1);
-    hkm_store(&hkm_option.dirty_kb, 0);
+    SET_OPTION(dirty_kb, 0);
     give_dirty(s, 100);
     ck_assert_uint_eq(hkm_load(&STATS->dirty), 0);
 }
@@ -496,10 +496,10 @@ END_TEST
 START_TEST(a_swing_is_not_purged)
 {
     start();
-    hkm_store(&hkm_option.disable_purge, 0);
-    hkm_store(&hkm_option.purge_ms, 200);
-    hkm_store(&hkm_option.dirty_kb, 10 * HKM_SLOT_SIZE / KIB);
-    hkm_store(&hkm_option.dirty_percent, 0);
+    SET_OPTION(disable_purge, 0);
+    SET_OPTION(purge_ms, 200);
+    SET_OPTION(dirty_kb, 10 * HKM_SLOT_SIZE / KIB);
+    SET_OPTION(dirty_percent, 0);
     ck_assert(hkm_superslab_grow(200));
     size_t began = hkm_os_ms();
     for (int swing = 0; swing < 20; swing++)
@@ -533,10 +533,10 @@ END_TEST
 START_TEST(a_swing_is_found_out)
 {
     start();
-    hkm_store(&hkm_option.disable_purge, 0);
-    hkm_store(&hkm_option.purge_ms, 10000);
-    hkm_store(&hkm_option.dirty_kb, 10 * HKM_SLOT_SIZE / KIB);
-    hkm_store(&hkm_option.dirty_percent, 0);
+    SET_OPTION(disable_purge, 0);
+    SET_OPTION(purge_ms, 10000);
+    SET_OPTION(dirty_kb, 10 * HKM_SLOT_SIZE / KIB);
+    SET_OPTION(dirty_percent, 0);
     ck_assert(hkm_superslab_grow(300));
     give_dirty(hkm_superslab_run(200, 1), 200); /* more than eight times as much as may be */
     size_t purges = hkm_load(&STATS->purges);
@@ -545,7 +545,7 @@ START_TEST(a_swing_is_found_out)
         give_dirty(hkm_superslab_run(200, 1), 200);
     ck_assert_uint_eq(hkm_load(&STATS->purges), purges);
     check_all();
-    hkm_store(&hkm_option.purge_ms, 0); /* nothing is kept for swings */
+    SET_OPTION(purge_ms, 0); /* nothing is kept for swings */
     give_dirty(hkm_superslab_run(200, 1), 200);
     ck_assert_uint_le(hkm_load(&STATS->dirty), 10);
 }
@@ -594,7 +594,7 @@ static size_t start_huge(enum hkm_huge kind)
     start();
     hkm_os_huge_init();
     hkm_store(&hkm_os.thp, 1);
-    hkm_store(&hkm_option.hugepages, kind);
+    SET_OPTION(hugepages, kind);
     size_t huge = hkm_load(&hkm_os.huge);
     return huge < HKM_SLOT_SIZE || huge > 2 * MIB ? 0 : huge >> HKM_SLOT_SHIFT;
 }
@@ -689,10 +689,10 @@ START_TEST(held_slots_cost_no_calls)
         return;
     struct hkm_slab *s = huge_run(count, unit);
     soil(s, count);
-    hkm_store(&hkm_option.disable_purge, 0);
-    hkm_store(&hkm_option.purge_ms, 0);
-    hkm_store(&hkm_option.dirty_kb, 0);
-    hkm_store(&hkm_option.dirty_percent, 0);
+    SET_OPTION(disable_purge, 0);
+    SET_OPTION(purge_ms, 0);
+    SET_OPTION(dirty_kb, 0);
+    SET_OPTION(dirty_percent, 0);
     for (size_t i = 0; i < count; i++)
         if (i % unit)
             hkm_superslab_give(hkm_slab_after(s, i), 1);
@@ -807,7 +807,7 @@ START_TEST(own_mappings)
     hkm_store(&hkm_os.thp, 0);
     ck_assert_uint_eq(hkm_superslab_huge_unit(GIB), 0);
     hkm_store(&hkm_os.thp, 1);
-    hkm_store(&hkm_option.disable_hugepages, 1);
+    SET_OPTION(disable_hugepages, 1);
     ck_assert_uint_eq(hkm_superslab_huge_unit(GIB), 0);
 }
 END_TEST

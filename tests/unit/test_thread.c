@@ -6,12 +6,13 @@
 #include "thread.h"
 #include "option.h"
 #include "superslab.h"
+#include "policy.h"
 #include "unit.h"
 
 static void start(void)
 {
     hkm_os_init();
-    hkm_store(&hkm_option.disable_purge, 1);
+    SET_OPTION(disable_purge, 1);
 }
 
 static size_t held_slots(void) { return hkm_load(&hkm_superslab_stats.taken); }

@@ -6,6 +6,7 @@
 #include "tiny.h"
 #include "option.h"
 #include "superslab.h"
+#include "policy.h"
 #include "unit.h"
 
 static int heap; /* its address stands for a heap */
@@ -14,7 +15,7 @@ static struct hkm_tiny tiny;
 static struct hkm_slab *new_slab(unsigned cls)
 {
     hkm_os_init();
-    hkm_store(&hkm_option.disable_purge, 1);
+    SET_OPTION(disable_purge, 1);
     struct hkm_slab *s = hkm_superslab_run(1, 1);
     ck_assert_ptr_nonnull(s);
     ck_assert(hkm_slab_open(s, cls));

@@ -56,6 +56,8 @@
 #define NOT_TO_BE_HAD (sizeof(void *) == 8 ? SIZE_MAX / 4 : SIZE_MAX - 64 * MIB)
 
 #define UNIT_FN __attribute__((unused)) static
+/* An option as the environment or hak_option_set would have set it; needs option.h and policy.h. */
+#define SET_OPTION(field, value) (hkm_store(&hkm_option.field, (value)), hkm_policy_renew())
 #define COUNT_OF(a) (sizeof(a) / sizeof *(a))
 #define KIB ((size_t)1 << 10)
 #define MIB ((size_t)1 << 20)

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * teach.c: see teach.h.
+ *
+ * `busy` guards all variables here, as in purge.c: of another process (a fork's child) it counts as clear.  The child of a fork
+ * begins afresh, with the policy that is in force until its own second is over.
+ *
+ * How many pages are faulted in is not asked of the kernel, as programs may forbid themselves to ask: it is counted in pages that
+ * were handed out without memory behind them, as if all of them were used.
+ */
+#include "teach.h"
+#include "big.h"
+#include "bigcache.h"
+#include "os.h"
+#include "superslab.h"
+
+hkm_word hkm_teach_next;
+static hkm_word busy;
+
+struct totals {
+    uint64_t events, slots, faults, populated, purged, misses, denied;
+};
+
+static struct {
+    struct hkm_learn learn;
+    struct hkm_learn_price price;
+    struct hkm_policy base;      /* what the options said when learning began */
+    struct totals last;
+    size_t generation, since;    /* of the process that learns, plus 1; ms: when the epoch began */
+} class_room;
+
+const struct hkm_learn *hkm_teach_state(void) { return &class_room.learn; }
+
+/* ---- what a page costs ------------------------------------------------------------------------------------------ */
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Measured twice, of which the lesser counts: it may have lost the processor. */
+static HKM_COLD void find_prices(struct hkm_learn_price *price)
+{
+    enum { PAGES = 32 };
+    size_t page = hkm_os.page, fault = SIZE_MAX, populate = SIZE_MAX, purge = SIZE_MAX;
+    char *p = hkm_os_map(2 * PAGES * page);
+    *price = (struct hkm_learn_price){ 700, 500, 150, page };
+    if (!p)
+        return;
+    for (unsigned tries = 0; tries < 2; tries++) {
+        size_t t = hkm_os_ns();
+        for (size_t i = 0; i < PAGES; i++)
+            ((volatile char *)p)[i * page] = 1;
+        fault = least(fault, hkm_os_ns() - t);
+        t = hkm_os_ns();
+        bool populated = hkm_os_populate(p + PAGES * page, PAGES * page) == HKM_POPULATED;
+        populate = populated ? least(populate, hkm_os_ns() - t) : least(populate, fault);
+        t = hkm_os_ns();
+        if (hkm_os_purge(p, PAGES * page))
+            purge = least(purge, hkm_os_ns() - t);
+        (void)hkm_os_purge(p + PAGES * page, PAGES * page);
+    }
+    hkm_os_unmap(p, 2 * PAGES * page);
+    price->fault_ns = fault / PAGES;
+    price->populate_ns = populate / PAGES;
+    price->purge_ns = purge == SIZE_MAX ? 0 : purge / PAGES;
+}
+
+/* ---- epochs ----------------------------------------------------------------------------------------------------- */
+
+static uint64_t idle_in_slabs;
+
+static HKM_COLD struct totals add_up(size_t *heaps, uint64_t *free_bytes)
+{
+    const struct hkm_superslab_stats *st = &hkm_superslab_stats;
+    struct totals t = { .faults = hkm_load(&st->faulted), .populated = hkm_load(&st->prefaulted) >> hkm_os.page_bits,
+                        .purged = hkm_load(&st->purged) >> hkm_os.page_bits };
+    size_t sum = 0, n = 0;
+    /* Slots count as events, warm or not: what is counted is what the program does, whatever the policy. */
+    t.slots = t.events = (t.faults + hkm_load(&st->reused)) >> (HKM_SLOT_SHIFT - hkm_os.page_bits);
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next, n++) {
+        t.events += hkm_load(&h->events);
+        t.misses += hkm_load(&h->count.refills) + hkm_load(&h->count.flushes);
+        t.denied += hkm_load(&h->denied);
+        sum += hkm_load(&h->free);
+    }
+    *heaps = n;
+    *free_bytes = sum > SIZE_MAX / 2 ? 0 : sum; /* a slab was just changing hands */
+    return t;
+}
+
+/* Counters of a word's width wrap around where words are short. */
+static uint64_t since(uint64_t now, uint64_t before) { return (size_t)now - (size_t)before; }
+
+static struct hkm_learn_sample sample(const struct totals *now, const struct totals *was, size_t ms)
+{
+    uint64_t idle = hkm_superslab_dirty() + hkm_bigcache_bytes() + idle_in_slabs;
+    return (struct hkm_learn_sample){
+        .ms = ms,
+        .events = since(now->events, was->events),
+        .slow_ns = since(now->misses, was->misses) * HKM_LEARN_MISS_NS + since(now->slots, was->slots) * HKM_LEARN_SLOT_NS,
+        .faults = since(now->faults, was->faults),
+        .populated = since(now->populated, was->populated),
+        .purged = since(now->purged, was->purged),
+        .misses = since(now->misses, was->misses),
+        .denied = since(now->denied, was->denied),
+        .allowed = hkm_heap_allowed(),
+        .idle = idle,
+        .resident = hkm_superslab_taken() + hkm_superslab_dirty() + hkm_big_mapped(),
+    };
+}
+
+static HKM_COLD void say(const char *what)
+{
+    struct hkm_msg m = { 0 };
+    const struct hkm_learn *l = &class_room.learn;
+    hkm_msg_str(&m, "learning: ");
+    hkm_msg_str(&m, what);
+    hkm_msg_str(&m, "; in force:");
+    for (unsigned g = 0; g < HKM_LEARN_GROUPS; g++) {
+        hkm_msg_str(&m, " ");
+        hkm_msg_str(&m, hkm_learn_name(l->chosen[g]));
+    }
+    hkm_os_warn(&m);
+}
+
+static HKM_COLD void begin(size_t now, const struct hkm_policy *base, size_t generation)
+{
+    enum hkm_learn_mode mode = hkm_load(&hkm_option.disable_elo) ? HKM_EVO_FROZEN
+                                                                 : (enum hkm_learn_mode)hkm_load(&hkm_option.evo_policy);
+    size_t heaps;
+    class_room.base = *base;
+    class_room.generation = generation;
+    class_room.since = now;
+    class_room.last = add_up(&heaps, &idle_in_slabs);
+    hkm_learn_begin(&class_room.learn, base, mode, class_room.price);
+}
+
+
+static HKM_COLD void epoch(size_t now)
+{
+    struct hkm_policy p;
+    struct hkm_learn *l = &class_room.learn;
+    size_t generation = hkm_generation() + 1, heaps, ms = now - class_room.since;
+    hkm_policy_base(&p);
+    if (class_room.generation != generation || !hkm_policy_same(&p, &class_room.base)) {
+        begin(now, &p, generation);
+        hkm_store(&hkm_teach_next, now + HKM_LEARN_FROM_MS);
+        return;
+    }
+    struct totals t = add_up(&heaps, &idle_in_slabs);
+    /* With many threads, adding up takes long: it is to stay a thousandth of the time. */
+    hkm_store(&hkm_teach_next, now + HKM_LEARN_EPOCH_MS * (1 + heaps / 256));
+    if (since(t.events, class_room.last.events) < HKM_LEARN_EPOCH_EVENTS)
+        return;
+    if (l->state == HKM_LEARN_WAIT && l->epochs == 0) {
+        if (since(t.events, class_room.last.events) < HKM_LEARN_FROM_EVENTS)
+            return;
+        find_prices(&l->price);
+        class_room.price = l->price;
+    }
+    struct hkm_learn_sample s = sample(&t, &class_room.last, ms);
+    uint32_t adopted = l->adopted, back = l->rolled_back;
+    class_room.last = t;
+    class_room.since = now;
+    hkm_learn_epoch(l, &s, &p);
+    (void)hkm_policy_publish(&p);
+    if (hkm_load(&hkm_option.verbose) && (l->adopted != adopted || l->rolled_back != back))
+        say(l->adopted != adopted ? "adopted" : "rolled back");
+}
+
+HKM_COLD void hkm_teach_epoch(size_t now)
+{
+    size_t mine = hkm_generation() + 1, was = hkm_load(&busy);
+    if (hkm_load(&hkm_option.disable_learning)) {
+        hkm_store(&hkm_teach_next, now + 1000);
+        return;
+    }
+    if (was == mine || !hkm_cas(&busy, was, mine))
+        return;
+    epoch(now);
+    hkm_store_rel(&busy, 0);
+}

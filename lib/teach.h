@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT
+ * SPDX-FileCopyrightText: 2026 The libhakmem authors
+ *
+ * teach.h: tells the learner what an epoch of this process has cost, and puts in force what it says.
+ *
+ * One thread at a time does that, in one of its slow calls; nobody waits.  Costs are read from counters that there are anyway,
+ * at prices: no call is timed.  No system call but for the prices of a page, once.
+ */
+#ifndef HKM_TEACH_H
+#define HKM_TEACH_H
+
+#include "heap.h"
+#include "learn.h"
+#include "option.h"
+
+/* A slow call may be due: now in ms.  No lock is held but perhaps that of the late heap. */
+void hkm_teach_epoch(size_t now);
+extern hkm_word hkm_teach_next HKM_HIDDEN; /* ms: not before */
+HKM_INLINE void hkm_teach_tick(size_t now)
+{
+    if (HKM_LEARNING && (ptrdiff_t)(now - hkm_load(&hkm_teach_next)) >= 0)
+        hkm_teach_epoch(now);
+}
+
+/* What the learner has come to, for reports; a moment's, without a lock. */
+const struct hkm_learn *hkm_teach_state(void);
+
+#endif
