@@ -3,6 +3,7 @@
  *
  * api.c: the hak_* functions of hakmem.h.
  */
+#define HKM_SMALL
 #include "alloc.h"
 #include "option.h"
 #include "policy.h"

@@ -7,6 +7,12 @@
 #define HKM_BASE_H
 
 #include "config.h"
+
+/* A file that says HKM_SMALL is compiled for size: it is not run often, and every process maps it. */
+#if defined HKM_SMALL && defined __OPTIMIZE__ && !defined __clang__
+#pragma GCC optimize("Os")
+#endif
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -9,6 +9,7 @@
  * is mapped is a test, not a definition.  Other threads go on meanwhile; of records that nobody holds still, words are
  * read one by one, and none is believed so far that it could lead astray.
  */
+#define HKM_SMALL
 #include "census.h"
 #include "big.h"
 #include "bigcache.h"

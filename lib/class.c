@@ -3,6 +3,7 @@
  *
  * class.c: the table of size classes.  See class.h and class.def.
  */
+#define HKM_SMALL
 #include "class.h"
 #include "atomic.h"
 

@@ -3,6 +3,7 @@
  *
  * learn.c: see learn.h.
  */
+#define HKM_SMALL
 #include "learn.h"
 
 #include <string.h>

@@ -3,6 +3,7 @@
  *
  * live.c: the live structure and the mailbox.  See live.h; the rows stand in live.def.
  */
+#define HKM_SMALL
 #include "live.h"
 #include "big.h"
 #include "heap.h"

@@ -8,6 +8,7 @@
  * by locks, of which a thread holds one at a time; each change that matters is one store, so a lock that a fork left behind
  * costs at most the memory that was just being taken.
  */
+#define HKM_SMALL
 #include "meta.h"
 #include "lock.h"
 #include "memcheck.h"

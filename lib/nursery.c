@@ -7,6 +7,7 @@
  * starts another block.  Every change keeps a fork's child safe: used bits are set before the start bit, and cleared after
  * it, so a lock left behind costs at most one block's granules.
  */
+#define HKM_SMALL
 #include "nursery.h"
 #include "lock.h"
 #include "meta.h"

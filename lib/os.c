@@ -6,6 +6,7 @@
  * By number where the numbers mean the same everywhere: one imported name instead of seven, each of which would be looked
  * up at every start of a process.  (mmap's numbers and arguments differ from target to target.)
  */
+#define HKM_SMALL
 #include "os.h"
 
 #include <errno.h>

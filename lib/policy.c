@@ -3,6 +3,7 @@
  *
  * policy.c: see policy.h.
  */
+#define HKM_SMALL
 #include "policy.h"
 #include "class.h"
 #include "lock.h"

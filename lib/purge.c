@@ -13,6 +13,7 @@
  * After a fork: `busy` of another process counts as clear.  The place that a look has come to may then be of two moments, and
  * is only believed as far as there is such a slot.
  */
+#define HKM_SMALL
 #include "purge.h"
 #include "os.h"
 #include "teach.h"

@@ -7,6 +7,7 @@
  * begin, all else grows upwards from its own low end.  The tags begin in the middle of a page, and not where a page of the
  * page table begins: so one page, one mapping and one page of the page table do for the records and tags of a small process.
  */
+#define HKM_SMALL
 #include "registry.h"
 #include "memcheck.h"
 #include "meta.h"

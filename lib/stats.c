@@ -3,6 +3,7 @@
  *
  * stats.c: sums and prints.  No stdio: one buffer on the stack, one write.
  */
+#define HKM_SMALL
 #include "stats.h"
 #include "os.h"
 

@@ -9,6 +9,7 @@
  * How many pages are faulted in is not asked of the kernel, as programs may forbid themselves to ask: it is counted in pages that
  * were handed out without memory behind them, as if all of them were used.
  */
+#define HKM_SMALL
 #include "teach.h"
 #include "big.h"
 #include "bigcache.h"

@@ -21,7 +21,9 @@ lib_folder=$(dirname "$(find "$inst" -name libhakmem.so.0)")
 bin=$scratch/bin
 mkdir -p "$bin" "$scratch/work"
 cp -L /bin/ls "$bin/program"
-printf '#!/bin/sh\nexec %s "$@"\n' "$cc" >"$bin/cc"
+# By the path of today: this one's own name may be the same.
+read -r program flags <<<"$cc"
+printf '#!/bin/sh\nexec %s "$@"\n' "$(command -v "$program")${flags:+ $flags}" >"$bin/cc"
 cat >"$bin/hakmem" <<END
 #!/bin/sh
 case \$1 in
