@@ -10,7 +10,8 @@
 #   system       in a Debian system in a folder they are installed, used, upgraded under running programs, removed in good and in
 #                bad order, and purged without a trace
 #   autopkgtest  runs debian/tests in such a system
-# .ci/run has `system` alone.  Prints TAP; figures for docs/packaging.md are in its comments.
+#   piuparts     installs, upgrades and purges them as Debian's own machines do
+# .ci/run has not `check`, `again` and `cross`.  Prints TAP; figures for docs/packaging.md are in its comments.
 # Installs nothing on this machine; what must be there is in tools/setup packaging.
 # shellcheck disable=SC2154,SC2317,SC2016  # variables of system.sh; ok calls the functions; $ of others
 # shellcheck source=tests/system/system.sh
@@ -30,7 +31,7 @@ else
     no_system=
     find_mirror || no_system="apt knows no Debian mirror"
 fi
-parts=" ${*:-check again cross system autopkgtest} "
+parts=" ${*:-check again cross system autopkgtest piuparts} "
 part() { [[ $parts == *" $1 "* ]]; }
 export LC_ALL=C
 arch=$(dpkg --print-architecture) multiarch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
@@ -258,7 +259,7 @@ else
 fi
 
 # ---- a Debian system ------------------------------------------------------------------------------------------------
-if ! part system && ! part autopkgtest; then
+if ! part system && ! part autopkgtest && ! part piuparts; then
     done_testing
     exit
 elif [ -n "$no_system" ]; then
@@ -286,6 +287,24 @@ if part autopkgtest && command -v autopkgtest >/dev/null; then
 elif part autopkgtest; then
     skip "autopkgtest" "it is not installed"
 fi
+
+# ---- piuparts -------------------------------------------------------------------------------------------------------
+# It copies the system that it is given, and wants nothing changed but what a package's own files say.
+pure() {
+    piuparts --existing-chroot "$folder/pure" -d "$suite" -m "$mirror" --no-eatmydata -t "$folder" "$@" >"$folder/piuparts.log" 2>&1
+    local result=$?
+    grep -E 'ERROR|FAIL|WARN' "$folder/piuparts.log"
+    tail -n 3 "$folder/piuparts.log"
+    return $result
+}
+if part piuparts && command -v piuparts >/dev/null; then
+    make_system "$folder/pure"
+    ok "piuparts: the library" pure "${all_debs[0]}"
+    ok "piuparts: all of them, the system switched over" pure "${all_debs[@]}"
+    rm -rf --one-file-system "$folder/pure"
+elif part piuparts; then
+    skip "piuparts" "it is not installed"
+fi
 if ! part system; then
     done_testing
     exit
@@ -293,7 +312,7 @@ fi
 
 root=$folder/root
 begin=$SECONDS
-make_system "$root" gcc libc6-dev pkgconf man-db
+make_system "$root" gcc libc6-dev pkgconf man-db apparmor initramfs-tools
 mount_system "$root"
 figure "a Debian system was made in $((SECONDS - begin)) s"
 
@@ -393,6 +412,27 @@ ok "every program is served" served /bin/ls /
 ok "and says nothing by itself" quiet /bin/ls /
 work() { apt install --reinstall hostname && sys sh -c 'dpkg --audit; dpkg -V libhakmem0 hakmem libhakmem-dev libhakmem-preload' >"$folder/work" && [ ! -s "$folder/work" ]; }
 ok "apt and dpkg work under it" work
+
+# ---- where paths are confined -----------------------------------------------------------------------------------------
+# No kernel is needed to compile a profile, none to make an initramfs.
+confined() {
+    printf '%s\n' '#include <tunables/global>' 'profile p /usr/bin/p {' '#include <abstractions/base>' '}' >"$root/tmp/profile"
+    sys apparmor_parser -QK /tmp/profile && sys apparmor_parser -p /tmp/profile >"$folder/rules" || return 1
+    local path
+    for path in /etc/ld.so.preload /etc/hakmem/pass.list; do
+        grep -E "^ *$path r+,|^ *$path +mr,|^ *$path +r,|^ *@\{etc_ro\}${path#/etc} +mr," "$folder/rules" || { echo "no $path"; return 1; }
+    done
+    grep -E '^ */\{usr/,\}lib/@\{multiarch\}/\*\*\.so\* +mr,|^ */\{usr/,\}lib/@\{multiarch\}/lib\*\.so\* +mr,' "$folder/rules"
+}
+ok "AppArmor: a profile with abstractions/base may read all that a served program reads" confined
+initramfs() {
+    mkdir -p "$root/lib/modules/0" && sys mkinitramfs -o /tmp/initrd 0 && sys unmkinitramfs /tmp/initrd /tmp/early || return 1
+    local early=$root/tmp/early
+    [ -d "$early/main" ] && early=$early/main
+    ls -l "$early/init" && [ ! -e "$early/etc/ld.so.preload" ] && [ -z "$(chroot "$early" /bin/sh -c 'ls / >/dev/null' 2>&1)" ]
+}
+ok "an initramfs is made under it, has no /etc/ld.so.preload, and its programs run without a complaint" initramfs
+rm -rf "$root/lib/modules/0" "$root"/tmp/{early,initrd,profile}
 
 # ---- upgrades under running programs --------------------------------------------------------------------------------
 # Programs start all the time; one runs on from before to after.
