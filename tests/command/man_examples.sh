@@ -21,7 +21,8 @@ lib_folder=$(dirname "$(find "$inst" -name libhakmem.so.0)")
 bin=$scratch/bin
 mkdir -p "$bin" "$scratch/work"
 cp -L /bin/ls "$bin/program"
-printf '#!/bin/sh\nexec %s "$@"\n' "$cc" >"$bin/cc"
+# Its name may be cc, too: by the PATH from before.
+printf '#!/bin/sh\nPATH=%s exec %s "$@"\n' "'$PATH'" "$cc" >"$bin/cc"
 cat >"$bin/hakmem" <<END
 #!/bin/sh
 case \$1 in

@@ -415,24 +415,24 @@ ok "apt and dpkg work under it" work
 
 # ---- where paths are confined -----------------------------------------------------------------------------------------
 # No kernel is needed to compile a profile, none to make an initramfs.
-confined() {
+confined() { # what a served program opens stands in the rules, not in a comment
     printf '%s\n' '#include <tunables/global>' 'profile p /usr/bin/p {' '#include <abstractions/base>' '}' >"$root/tmp/profile"
     sys apparmor_parser -QK /tmp/profile && sys apparmor_parser -p /tmp/profile >"$folder/rules" || return 1
-    local path
-    for path in /etc/ld.so.preload /etc/hakmem/pass.list; do
-        grep -E "^ *$path r+,|^ *$path +mr,|^ *$path +r,|^ *@\{etc_ro\}${path#/etc} +mr," "$folder/rules" || { echo "no $path"; return 1; }
+    local rule
+    for rule in '@{etc_ro}/ld.so.preload r,' '@{etc_ro}/hakmem/pass.list r,' '/{usr/,}lib/@{multiarch}/**.so* mr,'; do
+        tr -s ' ' <"$folder/rules" | grep -Fx " $rule" || { echo "no $rule"; return 1; }
     done
-    grep -E '^ */\{usr/,\}lib/@\{multiarch\}/\*\*\.so\* +mr,|^ */\{usr/,\}lib/@\{multiarch\}/lib\*\.so\* +mr,' "$folder/rules"
 }
-ok "AppArmor: a profile with abstractions/base may read all that a served program reads" confined
+ok "AppArmor: a profile with abstractions/base compiles, and allows what a served program opens" confined
 initramfs() {
-    mkdir -p "$root/lib/modules/0" && sys mkinitramfs -o /tmp/initrd 0 && sys unmkinitramfs /tmp/initrd /tmp/early || return 1
+    mkdir -p "$root/lib/modules/6.1.0-0" && echo CONFIG_RD_GZIP=y >"$root/boot/config-6.1.0-0" && sys mkinitramfs -c gzip -o /tmp/initrd 6.1.0-0 &&
+        sys unmkinitramfs /tmp/initrd /tmp/early || return 1
     local early=$root/tmp/early
-    [ -d "$early/main" ] && early=$early/main
-    ls -l "$early/init" && [ ! -e "$early/etc/ld.so.preload" ] && [ -z "$(chroot "$early" /bin/sh -c 'ls / >/dev/null' 2>&1)" ]
+    [ ! -d "$early/main" ] || early=$early/main
+    [ -x "$early/init" ] && [ ! -e "$early/etc/ld.so.preload" ] && [ -z "$(chroot "$early" /bin/udevadm --version 2>&1 >/dev/null)" ]
 }
 ok "an initramfs is made under it, has no /etc/ld.so.preload, and its programs run without a complaint" initramfs
-rm -rf "$root/lib/modules/0" "$root"/tmp/{early,initrd,profile}
+rm -rf "$root/lib/modules/6.1.0-0" "$root/boot/config-6.1.0-0" "$root"/tmp/{early,initrd,profile}
 
 # ---- upgrades under running programs --------------------------------------------------------------------------------
 # Programs start all the time; one runs on from before to after.
