@@ -76,7 +76,7 @@ END
 sed -n 's/^\(hak_[a-z_]*\) .*/\1/p' tests/abi/exports.txt | while read -r name; do
     grep -Eq "<a href=\"hak_[a-z_]*\.3\.html(#$name)?\">$name(\(3\))?</a>" "$work/html/index.html" || echo "$name"
 done | no_complaints "the index has every function"
-for page in man/*.[1-9]; do
+for page in $(man_pages '.*'); do
     name=${page#man/}
     grep -q "<dt><a href=\"$name.html\">" "$work/html/index.html" || echo "$name"
 done | no_complaints "the index has every page"
