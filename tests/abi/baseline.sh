@@ -66,6 +66,12 @@ stripped() {
 ok "without debug information it says nothing but that" stripped
 
 # ---- the library ----------------------------------------------------------------------------------------------------
+# Link-time optimisation leaves parameters out of the debug information that nobody uses.
+if grep -q 'DW_AT_producer.*GIMPLE' <(readelf --debug-dump=info "$so" 2>/dev/null); then
+    skip "the library keeps the promise of abi/" "its debug information is that of link-time optimisation"
+    done_testing
+    exit
+fi
 status=0
 "$tool" check "$so" >"$scratch/abi" 2>&1 || status=$?
 if [ $status = 3 ] || grep -q 'no debug information' "$scratch/abi"; then

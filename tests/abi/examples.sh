@@ -27,8 +27,8 @@ typed() { # WORD [COMMAND BEFORE]
     [ -s "$scratch/typed" ] || { echo "no line for $1"; return 1; }
     cd "$scratch" || return 1
     mkdir -p bin
-    # The C++ compiler of this build, by the name that everybody has.
-    printf '#!/bin/sh\nexec %s "$@"\n' "$cxx" >bin/c++
+    # The C++ compiler of this build, by the name that everybody has; which may be its own: by the PATH from before.
+    printf '#!/bin/sh\nPATH=%s exec %s "$@"\n' "'$PATH'" "$cxx" >bin/c++
     chmod +x bin/c++
     env -u CC CXX=c++ PATH="$scratch/bin:$PATH" LD_LIBRARY_PATH="$lib_folder" bash -e typed 2>&1 | tee out
     return "${PIPESTATUS[0]}"

@@ -21,9 +21,8 @@ lib_folder=$(dirname "$(find "$inst" -name libhakmem.so.0)")
 bin=$scratch/bin
 mkdir -p "$bin" "$scratch/work"
 cp -L /bin/ls "$bin/program"
-# By the path of today: this one's own name may be the same.
-read -r program flags <<<"$cc"
-printf '#!/bin/sh\nexec %s "$@"\n' "$(command -v "$program")${flags:+ $flags}" >"$bin/cc"
+# Its name may be cc, too: by the PATH from before.
+printf '#!/bin/sh\nPATH=%s exec %s "$@"\n' "'$PATH'" "$cc" >"$bin/cc"
 cat >"$bin/hakmem" <<END
 #!/bin/sh
 case \$1 in

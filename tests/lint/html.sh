@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
 # html.sh: make html renders every page of the manual, its elements are closed, every link inside leads somewhere, every
-# function is found from the index, and charts are shown.
+# function is found from the index, and charts are shown, those of docs/ and others.
 # shellcheck source=tests/lint/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -76,10 +76,21 @@ END
 sed -n 's/^\(hak_[a-z_]*\) .*/\1/p' tests/abi/exports.txt | while read -r name; do
     grep -Eq "<a href=\"hak_[a-z_]*\.3\.html(#$name)?\">$name(\(3\))?</a>" "$work/html/index.html" || echo "$name"
 done | no_complaints "the index has every function"
-for page in man/*.[1-9]; do
+for page in $(man_pages '.*'); do
     name=${page#man/}
     grep -q "<dt><a href=\"$name.html\">" "$work/html/index.html" || echo "$name"
 done | no_complaints "the index has every page"
 { grep -q '<img src="speed.svg"' "$work/html/index.html" && [ -s "$work/html/speed.svg" ] || echo "not there"; } |
     no_complaints "a chart is shown"
+shown=0
+for chart in docs/*.svg; do
+    name=${chart#docs/}
+    grep -q "<img src=\"$name\" alt=\"..*\">" "$work/html/index.html" && cmp "$chart" "$work/html/$name" || echo "$name is not shown"
+    shown=$((shown + 1))
+done >"$work/complaints" 2>&1
+{ cat "$work/complaints"; [ $shown -ge 3 ] || echo "docs/ has only $shown"; } | no_complaints "so are the charts of docs/"
+cp "$work/speed.svg" "$work/scaling.svg"
+tools/html "$work/again" "$work/scaling.svg" 2>&1 | no_complaints "a chart by the name of one of those is given"
+{ cmp "$work/scaling.svg" "$work/again/scaling.svg" && [ "$(grep -c '<img src="scaling.svg"' "$work/again/index.html")" = 1 ] || echo "it is not"; } |
+    no_complaints "it is shown in its place"
 done_testing

@@ -25,6 +25,7 @@ rows=(
     "clang: CC=clang"
     "clang-O0: CC=clang CFLAGS=-O0"
     "O3: CFLAGS=-O3"
+    "lto: CFLAGS='-g -O2 -flto=auto -ffat-lto-objects'"
     "pgo: --enable-pgo"
     "pgo-clang: CC=clang --enable-pgo"
     "static: --disable-shared"
@@ -56,7 +57,7 @@ for row in "${rows[@]}"; do
     (
         set -e
         cd "$folder/$name"
-        read -ra options <<<"${row#*:}"
+        eval "options=(${row#*:})"
         "$source/configure" --quiet "${options[@]}"
         make -s -j"$(nproc)" all
         make -s -j"$(nproc)" check
