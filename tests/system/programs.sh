@@ -1073,9 +1073,9 @@ program_packages() {
         >"$here/tree/DEBIAN/control"
     awk 'BEGIN { srand(1); for (i = 0; i < 900000; i++) print int(rand() * 100000) }' >"$here/tree/usr/share/numbers"
     build() {
-        SOURCE_DATE_EPOCH=1 served 60 dpkg-deb --root-owner-group -Zxz --threads-max=4 -b "$here/tree" \
+        SOURCE_DATE_EPOCH=1 served 300 dpkg-deb --root-owner-group -Zxz --threads-max=4 -b "$here/tree" \
             "$here/some.deb" &&
-            served 60 dpkg-deb -x "$here/some.deb" "$here/out" &&
+            served 300 dpkg-deb -x "$here/some.deb" "$here/out" &&
             cmp "$here/tree/usr/share/numbers" "$here/out/usr/share/numbers"
     }
     ok "$name: dpkg-deb packs and unpacks" build
