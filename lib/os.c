@@ -86,13 +86,16 @@ enum hkm_mapped hkm_os_map_huge_at(void *addr, size_t size)
     return map_at(addr, size, MAP_HUGETLB | (int)(hkm_low_bit(hkm_load(&hkm_os.huge)) << MAP_HUGE_SHIFT));
 }
 
-bool hkm_os_allow(void *addr, size_t size)
+static bool protect(void *addr, size_t size, int prot)
 {
     int saved = errno;
-    long r = syscall(SYS_mprotect, addr, size, PROT_READ | PROT_WRITE);
+    long r = syscall(SYS_mprotect, addr, size, prot);
     errno = saved;
     return r == 0;
 }
+
+bool hkm_os_allow(void *addr, size_t size) { return protect(addr, size, PROT_READ | PROT_WRITE); }
+bool hkm_os_forbid(void *addr, size_t size) { return protect(addr, size, PROT_NONE); }
 
 static bool advise(void *addr, size_t size, int advice)
 {

@@ -116,7 +116,7 @@ static void run(const char *what)
 int main(void)
 {
     tap_start();
-    turns = SANITIZED || EMULATED ? 2 : 8;
+    turns = SANITIZED || EMULATED ? 2 : 4;
     find_classes();
     note("%zu classes, one block of each has %zu KiB", classes, one_of_each / KIB);
     run("default");
