@@ -147,6 +147,7 @@ static void in_child(size_t number, size_t thread)
         free_all();
         hak_purge();
         hak_stats_get(&after, sizeof after);
+        after.live_bytes += after.remote_bytes; /* in buffers of the dead, perhaps */
         if (after.live_bytes > bound())
             _exit(16);
         if (after.cached_bytes)
