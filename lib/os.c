@@ -51,8 +51,9 @@ void hkm_os_init(void)
     if (!page)
         page = 4096;
     hkm_check(page <= 65536); /* a slot is a number of pages */
-    hkm_store(&hkm_os.page_bits, hkm_low_bit(page));
-    hkm_store_rel(&hkm_os.page, page); /* pairs with the acquire above */
+    /* Once only, whoever is first: others may read them already, without more ado.  Pairs with the acquire above. */
+    (void)hkm_cas(&hkm_os.page_bits, 0, hkm_low_bit(page));
+    (void)hkm_cas(&hkm_os.page, 0, page);
 }
 
 static void *map(void *addr, size_t size, int prot, int flags)

@@ -130,7 +130,7 @@ static void run(const char *what, size_t size, bool own_thread)
     for (size_t i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     ok(!spoilt && !missing && produced == consumed + missing, "%s: all %zu blocks arrive whole", what, produced);
-    ok(produced > 10000, "%s: work was done", what);
+    ok(produced > (SANITIZED || EMULATED ? 1000 : 10000), "%s: work was done", what);
     if (SANITIZED || EMULATED)
         skip("resident size is flat", "sanitizer or emulator");
     else
