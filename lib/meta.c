@@ -55,6 +55,20 @@ static char *guarded(size_t bytes)
     return p ? p + page : NULL;
 }
 
+/* Goes over to a chunk of zeros.  Lock. */
+static void begin(char *p, size_t bytes)
+{
+    hkm_meta_note(bytes);
+    hkm_meta_note_area(3); /* with the pages at its ends */
+    m.chunks += bytes;
+    hkm_memcheck_hide(p, bytes);
+    struct chunk *c = (struct chunk *)(void *)p;
+    c->bump = (char *)(c + 1);
+    c->end = p + bytes;
+    hkm_in_order();
+    m.chunk = c;
+}
+
 static bool more(size_t size)
 {
     if (!m.chunk) {
@@ -71,18 +85,16 @@ static bool more(size_t size)
     char *p = bytes > least ? guarded(bytes) : NULL;
     if (!p)
         p = guarded(bytes = least);
-    if (!p)
-        return false;
-    hkm_meta_note(bytes);
-    hkm_meta_note_area(3); /* with the pages at its ends */
-    m.chunks += bytes;
-    hkm_memcheck_hide(p, bytes);
-    struct chunk *c = (struct chunk *)(void *)p;
-    c->bump = (char *)(c + 1);
-    c->end = p + bytes;
-    hkm_in_order();
-    m.chunk = c;
-    return true;
+    if (p)
+        begin(p, bytes);
+    return p != NULL;
+}
+
+void hkm_meta_adopt(void *p, size_t bytes)
+{
+    hkm_lock(&m.lock);
+    begin(p, bytes);
+    hkm_unlock(&m.lock);
 }
 
 /* From the chunk; NULL: it has no room. */

@@ -21,6 +21,9 @@ void *hkm_meta_alloc(size_t size, size_t alignment);
 hkm_word *hkm_meta_words_get(unsigned words);
 void hkm_meta_words_put(hkm_word *w, unsigned words);
 
+/* Takes over memory that its owner gives up for good: zeroed, whole pages, with one on either side that nobody may touch. */
+void hkm_meta_adopt(void *memory, size_t bytes);
+
 size_t hkm_meta_bytes(void); /* mapped so far, here and by hkm_meta_note */
 void hkm_meta_note(size_t bytes); /* counts metadata that another file mapped */
 /* The same for areas of address space: those that the kernel has a mapping for, unless it joins them to a neighbour. */

@@ -52,8 +52,9 @@ void hkm_os_init(void)
     if (!page)
         page = 4096;
     hkm_check(page <= 65536); /* a slot is a number of pages */
-    hkm_store(&hkm_os.page_bits, hkm_low_bit(page));
-    hkm_store_rel(&hkm_os.page, page); /* pairs with the acquire above */
+    /* Once only, whoever is first: others may read them already, without more ado.  Pairs with the acquire above. */
+    (void)hkm_cas(&hkm_os.page_bits, 0, hkm_low_bit(page));
+    (void)hkm_cas(&hkm_os.page, 0, page);
 }
 
 static void *map(void *addr, size_t size, int prot, int flags)
@@ -87,13 +88,16 @@ enum hkm_mapped hkm_os_map_huge_at(void *addr, size_t size)
     return map_at(addr, size, MAP_HUGETLB | (int)(hkm_low_bit(hkm_load(&hkm_os.huge)) << MAP_HUGE_SHIFT));
 }
 
-bool hkm_os_allow(void *addr, size_t size)
+static bool protect(void *addr, size_t size, int prot)
 {
     int saved = errno;
-    long r = syscall(SYS_mprotect, addr, size, PROT_READ | PROT_WRITE);
+    long r = syscall(SYS_mprotect, addr, size, prot);
     errno = saved;
     return r == 0;
 }
+
+bool hkm_os_allow(void *addr, size_t size) { return protect(addr, size, PROT_READ | PROT_WRITE); }
+bool hkm_os_forbid(void *addr, size_t size) { return protect(addr, size, PROT_NONE); }
 
 static bool advise(void *addr, size_t size, int advice)
 {

@@ -32,6 +32,7 @@ enum hkm_mapped { HKM_MAPPED, HKM_TAKEN, HKM_NO_MEMORY };
 enum hkm_mapped hkm_os_map_at(void *addr, size_t size); /* exactly there, unless something is there already */
 void hkm_os_unmap(void *addr, size_t size);        /* or at least gives the memory back */
 bool hkm_os_allow(void *addr, size_t size);        /* PROT_NONE -> readable and writable */
+bool hkm_os_forbid(void *addr, size_t size);       /* the reverse */
 bool hkm_os_purge(void *addr, size_t size);        /* contents to zero, memory back to the kernel */
 void hkm_os_no_huge(void *addr, size_t size);      /* no transparent huge pages here */
 bool hkm_os_huge(void *addr, size_t size);         /* transparent huge pages here; false: the kernel has none */

@@ -36,7 +36,9 @@ bool hkm_slab_open(struct hkm_slab *s, unsigned cls)
 {
     const struct hkm_class *k = &hkm_class[cls];
     hkm_word *bits = hkm_meta_words_get((unsigned)ARRAYS * k->words);
-    if (!bits)
+    if (unlikely(!bits) && hkm_superslab_cede())
+        bits = hkm_meta_words_get((unsigned)ARRAYS * k->words);
+    if (unlikely(!bits))
         return false;
     memset(bits, 0, (size_t)ARRAYS * k->words * sizeof *bits);
     memset(bits, 0xff, k->blocks / BITS * sizeof *bits);

@@ -8,8 +8,11 @@
  */
 #include "superslab.h"
 #include "lock.h"
+#include "meta.h"
 #include "os.h"
 #include "policy.h"
+
+#include <string.h>
 
 struct hkm_superslab_stats hkm_superslab_stats HKM_USED;
 static struct HKM_OWN_LINES { struct hkm_lock lock; } pool = { HKM_LOCK_INIT(HKM_RANK_POOL) };
@@ -453,6 +456,39 @@ struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
         return NULL;
     hold(found, slot, count); /* they are ours by now: no need to make others wait */
     return hkm_slab_at(found, slot);
+}
+
+/* Where the kernel counts what may be written to (RLIMIT_AS, RLIMIT_DATA, strict overcommit), free slots may hold all that it
+ * allows.  They are marked as a stranger's before anything is changed: what a fork in between leaves undone is lost, no more. */
+HKM_COLD bool hkm_superslab_cede(void)
+{
+    enum { MANY = 8 };
+    size_t page = hkm_os.page, count = MANY;
+    struct hkm_slab *s = hkm_superslab_run(count, 1);
+    if (!s)
+        s = hkm_superslab_run(count = 1 + (2 * page >> HKM_SLOT_SHIFT), 1);
+    if (!s)
+        return false;
+    size_t slot = hkm_slab_slot(s), bytes = (count << HKM_SLOT_SHIFT) - 2 * page;
+    char *low = s->start, *p = low + page, *high = p + bytes;
+    bool ok = true;
+    for (size_t i = 0; i < count; i++) {
+        ok = ok && hkm_slab_at(s->range, slot + i)->backing == HKM_PLAIN;
+        hkm_tag_set(s->range, slot + i, &hkm_tag_stranger);
+    }
+    ok = ok && hkm_os_forbid(low, page);
+    if (!ok || !hkm_os_forbid(high, page)) { /* huge pages, or no mapping left for it */
+        if (ok)
+            hkm_os_allow(low, page);
+        hkm_superslab_give(s, count);
+        return false;
+    }
+    if (!hkm_os_purge(p, bytes))
+        memset(p, 0, bytes);
+    hkm_add(&hkm_superslab_stats.taken, -count);
+    hkm_add(&hkm_superslab_stats.mapped, -count);
+    hkm_meta_adopt(p, bytes);
+    return true;
 }
 
 bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more)

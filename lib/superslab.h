@@ -23,6 +23,8 @@ void hkm_superslab_give(struct hkm_slab *first, size_t count);
 struct hkm_slab *hkm_superslab_run(size_t count, size_t align);
 /* Takes the `more` slots that follow a run of `count`, if they are free. */
 bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more);
+/* Memory is out, and our own structures need some: makes them a present of some free slots.  False: there are none. */
+bool hkm_superslab_cede(void);
 /* Maps more slots: at least `need` in a row. */
 bool hkm_superslab_grow(size_t need);
 /* Gives memory of dirty free slots back to the kernel until at most `keep` bytes are dirty; highest addresses first.  What

@@ -131,6 +131,11 @@ static void under_limit(void)
     if (again < first / 2)
         _exit(39);
     free_all(&list);
+    /* Also small ones, of which the library must note more than there is memory left for. */
+    again = exhaust(&list, 48);
+    if (again < first / 2)
+        _exit(46);
+    free_all(&list);
     all_works();
 }
 

@@ -130,11 +130,12 @@ static void run(const char *what, size_t size, bool own_thread)
     for (size_t i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
     ok(!spoilt && !missing && produced == consumed + missing, "%s: all %zu blocks arrive whole", what, produced);
-    ok(produced > 10000, "%s: work was done", what);
+    ok(produced > (SANITIZED || EMULATED ? 1000 : 10000), "%s: work was done", what);
     if (SANITIZED || EMULATED)
         skip("resident size is flat", "sanitizer or emulator");
-    else if (!ok(most <= warm + warm / 4 + 8 * MIB || most <= 8 * (size_t)IN_FLIGHT, "%s: the resident size is flat", what))
-        note("%zu KiB when warm, then up to %zu KiB", warm / KIB, most / KIB);
+    else
+        ok(most <= warm + warm / 4 + 8 * MIB || most <= 8 * (size_t)IN_FLIGHT, "%s: the resident size is flat", what);
+    note("%s: %zu KiB when warm, then up to %zu KiB", what, warm / KIB, most / KIB);
 }
 
 int main(int argc, char **argv)

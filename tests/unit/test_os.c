@@ -67,6 +67,7 @@ START_TEST(map_none_and_allow)
     ck_assert(hkm_os_allow(p + page, page));
     ck_assert(!unit_readable(p + page - 1) && unit_readable(p + page) && !unit_readable(p + 2 * page));
     p[page] = 1;
+    ck_assert(hkm_os_forbid(p + page, page) && !unit_readable(p + page));
     hkm_os_unmap(p, 3 * page);
     errno = 77;
     ck_assert(!hkm_os_allow(p, page) || EMULATED); /* for 32 bits, an emulator reserves the whole address space */

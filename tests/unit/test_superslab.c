@@ -5,6 +5,7 @@
  * them, or held.
  */
 #include "superslab.h"
+#include "meta.h"
 #include "policy.h"
 #include "option.h"
 #include "unit.h"
@@ -916,6 +917,45 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
+/* Free slots, dirty and fresh, become metadata: zeros between pages that nobody may touch; others are not touched. */
+static void cede(void *unused)
+{
+    (void)unused;
+    CHILD(hkm_superslab_grow(19) && hkm_meta_alloc(64, 64));
+    struct hkm_slab *s = hkm_superslab_run(8, 1), *other = hkm_superslab_run(8, 1);
+    CHILD(s && other);
+    give_dirty(s, 8);
+    soil(other, 8);
+    unit_limit(0); /* no more than there is */
+    size_t mapped = hkm_load(&STATS->mapped), bytes = hkm_meta_bytes(), page = hkm_os.page, count = 0;
+    CHILD(hkm_superslab_cede());
+    CHILD(hkm_meta_bytes() == bytes + 8 * HKM_SLOT_SIZE - 2 * page);
+    CHILD(hkm_load(&STATS->mapped) == mapped - 8);
+    for (char *p; (p = hkm_meta_alloc(4096, 64)); count++) {
+        CHILD(p >= s->start + page && p + 4096 <= s->start + 8 * HKM_SLOT_SIZE - page);
+        CHILD(all_zero(p, 4096));
+        memset(p, 1, 4096);
+    }
+    CHILD(count >= (8 * HKM_SLOT_SIZE - 2 * page) / 4096 - 1);
+    CHILD(!unit_readable(s->start + page - 1) && !unit_readable(s->start + 8 * HKM_SLOT_SIZE - page));
+    for (size_t i = 0; i < 8 * HKM_SLOT_SIZE; i++)
+        CHILD(other->start[i] == 7);
+    while (hkm_superslab_cede()) /* what is left of the first step: single slots in the end */
+        CHILD(++count < 10000);
+    CHILD(hkm_load(&STATS->mapped) >= 8);
+    unit_unlimit();
+    hkm_superslab_give(other, 8);
+    check_all();
+}
+
+START_TEST(slots_become_metadata)
+{
+    start();
+    if (LIMITS_HOLD)
+        unit_passes(cede, NULL);
+}
+END_TEST
+
 /* ---- threads ----------------------------------------------------------------------------------------------------- */
 
 static hkm_word holders[1 << 16], wrong; /* by address: there may be several ranges */
@@ -1022,4 +1062,4 @@ UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_f
           giving_keeps_to_the_limit, a_swing_is_not_purged, a_swing_is_found_out, prefaulted_slots_are_dirty, huge_growth,
           a_huge_page_is_purged_whole_or_not_at_all, held_slots_cost_no_calls, a_locked_huge_page_is_refused_once,
           huge_fallbacks, strangers_among_huge_pages, own_mappings, strangers_are_stepped_over, blocked_area_is_left,
-          out_of_memory, threads_never_share_a_slot, threads_never_share_a_slot_of_a_huge_page)
+          out_of_memory, slots_become_metadata, threads_never_share_a_slot, threads_never_share_a_slot_of_a_huge_page)
