@@ -93,10 +93,18 @@ const char *abi_library(const struct loader *l, const char *entry, struct elf *e
 char *abi_installed(const struct loader *loaders, size_t n, bool *fits);
 char *abi_expand(const char *entry, const char *lib);
 
-/* ---- preload.c and hakmem.c -------------------------------------------------------------------------------------- */
+/* ---- preload.c, tune.c and hakmem.c ------------------------------------------------------------------------------- */
+
+/* A program's file, and in *entry what LD_PRELOAD takes for it.  Dies where nothing can be preloaded. */
+char *run_prepare(const char *name, const char *library, const char **entry);
+/* Becomes that program. */
+void run_program(const char *path, const char *entry, char **argv) __attribute__((noreturn));
+/* --NAME VALUE or --NAME=VALUE: takes it from the arguments.  NULL: it is not the next one. */
+const char *value_of(const char *name, char ***argv);
 
 int preload_status(const char *library);
 int preload_enable(const char *library);
 int preload_disable(void);
+int tune_command(char **argv);
 
 #endif

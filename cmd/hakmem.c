@@ -26,6 +26,8 @@ static const char usage[] =
     "       hakmem top [-d SECONDS] [-n COUNT] [--view NAME] [--sort COLUMN] [--no-names] [PID]...\n"
     "       hakmem purge [--wait SECONDS] PID\n"
     "       hakmem set [--wait SECONDS] PID OPTION=NUMBER...\n"
+    "       hakmem tune [--for time|memory|both] [--rounds NUMBER] [--time SECONDS] [--load COMMAND] [--ready COMMAND]"
+    " [--save FILE] [--show] [--library FILE] PROGRAM [ARGUMENT]...\n"
     "       hakmem --version | --help\n";
 
 /* ---- what all files use ------------------------------------------------------------------------------------------ */
@@ -186,14 +188,20 @@ static void preload(const char *entry)
         must(NULL);
 }
 
-static int run(const char *library, char **argv)
+char *run_prepare(const char *name, const char *library, const char **entry)
 {
     struct elf program;
-    char *path = find_program(argv[0]);
+    char *path = find_program(name);
     if (!path)
-        die(EXIT_NOT_FOUND, "%s: no such program", argv[0]);
+        die(EXIT_NOT_FOUND, "%s: no such program", name);
     read_program(path, &program);
-    preload(entry_for(&program, library));
+    *entry = entry_for(&program, library);
+    return path;
+}
+
+void run_program(const char *path, const char *entry, char **argv)
+{
+    preload(entry);
     execv(path, argv);
     if (errno == ENOEXEC) {
         size_t n = 0;
@@ -201,7 +209,7 @@ static int run(const char *library, char **argv)
             n++;
         char **with_shell = must(calloc(n + 2, sizeof *argv));
         with_shell[0] = text("sh");
-        with_shell[1] = path;
+        with_shell[1] = text("%s", path);
         memcpy(with_shell + 2, argv + 1, n * sizeof *argv);
         execv("/bin/sh", with_shell);
     }
@@ -218,8 +226,7 @@ static int misused(const char *what, const char *word)
 
 int window_misused(const char *what, const char *word) { return misused(what, word); }
 
-/* --NAME VALUE or --NAME=VALUE: takes it from the arguments. */
-static const char *value_of(const char *name, char ***argv)
+const char *value_of(const char *name, char ***argv)
 {
     size_t length = strlen(name);
     char *word = **argv;
@@ -262,7 +269,10 @@ static int run_command(char **argv)
         argv++;
     else if (*argv && **argv == '-')
         return misused("not understood: ", *argv);
-    return *argv ? run(library, argv) : misused("run needs a program", NULL);
+    if (!*argv)
+        return misused("run needs a program", NULL);
+    const char *entry, *path = run_prepare(argv[0], library, &entry);
+    run_program(path, entry, argv);
 }
 
 static int all_said(int code)
@@ -275,7 +285,8 @@ static int all_said(int code)
 static const struct {
     const char *verb;
     int (*command)(char **argv);
-} windows[] = { { "stat", stat_command }, { "top", top_command }, { "purge", mail_purge }, { "set", mail_set } };
+} windows[] = { { "stat", stat_command }, { "top", top_command }, { "purge", mail_purge }, { "set", mail_set },
+                { "tune", tune_command } };
 
 int main(int argc, char **argv)
 {

@@ -48,5 +48,10 @@ ok "those of this verb alone" nothing preload disable --l
 ok "a folder for --root" only "$scratch/folder/inner" preload status --root "$scratch/folder/"
 ok "a file for --library" completes "$scratch/folder/library" run --library "$scratch/folder/"
 ok "a program for run" completes mkdir run mkd
+ok "words for tune --for" only memory tune --for m
+ok "all of them" completes both tune --for ''
+ok "no value as an option" nothing tune mem
+ok "a command for --load" completes mkdir tune --load mkd
+ok "options behind others" only --save tune --for time --sa
 ok "a verb that there is not" nothing preload nonsense ''
 done_testing

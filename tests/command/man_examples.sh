@@ -27,6 +27,7 @@ cat >"$bin/hakmem" <<END
 #!/bin/sh
 case \$1 in
     run) shift; exec '$hakmem' run --library '$so' "\$@" ;;
+    tune) shift; exec '$hakmem' tune --library '$so' --rounds 6 --time 3 "\$@" ;; # as little as it does
     *) exec '$hakmem' "\$@" ;;
 esac
 END
@@ -42,6 +43,9 @@ LD_PRELOAD=$so PYTHONMALLOC=malloc python3 "$scratch/server.py" &
 server=$!
 trap 'kill $server 2>/dev/null; wait $server 2>/dev/null; rm -rf "$scratch"' EXIT
 printf '#!/bin/sh\necho %s\n' $server >"$bin/pidof"
+# Another, and its load: there is no need to wait for more.
+printf '#!/bin/sh\nexec sleep 100\n' >"$bin/redis-server"
+printf '#!/bin/sh\n' >"$bin/redis-benchmark"
 chmod +x "$bin"/*
 cat >"$scratch/work/program.c" <<'END'
 #include <stdio.h>
