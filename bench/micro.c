@@ -13,6 +13,7 @@
 #include "policy.h"
 #include "purge.h"
 #include "shared_pool.h"
+#include "site.h"
 #include "superslab.h"
 
 enum { BATCH = 64, MANY = 20000, BYTES = 64 };
@@ -172,6 +173,24 @@ static uint64_t bigcache(uint64_t n)
     return n;
 }
 
+static uint64_t site_lookup(uint64_t n)
+{
+    size_t sum = 0;
+    for (unsigned i = 0; i < BATCH; i++)
+        hkm_site_alloc(&many[i], HKM_SITE_LEAST);
+    for (uint64_t i = 0; i < n; i++)
+        sum += hkm_site_find(&many[i % BATCH]) != NULL;
+    sink = sum;
+    return n;
+}
+
+static uint64_t site_told(uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        hkm_site_free(&many[i % BATCH], HKM_SITE_LEAST, hkm_site_alloc(&many[i % BATCH], HKM_SITE_LEAST), 0);
+    return n;
+}
+
 static uint64_t shared_pool(uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++)
@@ -222,6 +241,8 @@ static const struct part { const char *name; uint64_t (*run)(uint64_t n); const 
     {"slab_remote", slab_remote, "the same, but given back by another thread's way, and collected"},
     {"registry", registry, "from an address, of 20 MB at random, to the class of its slot"},
     {"bigcache", bigcache, "a put and a take of 3 MiB"},
+    {"site_lookup", site_lookup, "a look-up of a call site, of 64"},
+    {"site_told", site_told, "a block of 1 MiB told of as it comes and as it goes, of 64 call sites"},
     {"shared_pool", shared_pool, "a release and an acquire of a slot"},
     {"purge_look", purge_look, "a look at a slab: which pages are free"},
     {"purge_tick", purge_tick, "the question after each slow call whether there is something to purge"},

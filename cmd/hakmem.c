@@ -22,7 +22,7 @@ static const char usage[] =
     "Usage: hakmem run [--library FILE] PROGRAM [ARGUMENT]...\n"
     "       hakmem preload status|enable [--root FOLDER] [--library FILE]\n"
     "       hakmem preload disable [--root FOLDER]\n"
-    "       hakmem stat [--json|--prometheus] [--no-names] PID...\n"
+    "       hakmem stat [--sites|--json|--prometheus] [--no-names] PID...\n"
     "       hakmem top [-d SECONDS] [-n COUNT] [--view NAME] [--sort COLUMN] [--no-names] [PID]...\n"
     "       hakmem purge [--wait SECONDS] PID\n"
     "       hakmem set [--wait SECONDS] PID OPTION=NUMBER...\n"

@@ -426,12 +426,14 @@ static bool is_sane(const struct live *l)
     /* Of how many bytes the structure is read that a field is looked for in. */
     const uint64_t size_range = l->number.range, size_map = l->number.map, size_record = record, size_class = l->number.class,
                    size_heap = l->number.heap, size_bin = l->number.bin, size_remote = l->number.remote_place,
-                   size_big = anything, size_os = alone, size_memory = alone, size_mailbox = alone, size_answer = alone;
+                   size_big = anything, size_os = alone, size_memory = alone, size_mailbox = alone, size_answer = alone,
+                   size_site = l->number.site;
     if (l->number.slot_shift != 16 || l->number.record_shift < 5 || l->number.record_shift > 8 || l->number.classes > 256 ||
         l->number.near_maps > 4096 || size_range > 1 << 17 || size_map > 64 || size_class > 256 || size_heap > 1 << 17 ||
         l->number.heap_bytes > 1 << 20 || size_heap > l->number.heap_bytes || size_bin > 4096 || l->number.spares > 4096 ||
         l->number.remote_places > 65535 || size_remote > 64 || !l->number.big_entry || l->number.big_entry > 64 ||
-        l->number.answer > 256 || l->number.answers > 256)
+        l->number.answer > 256 || l->number.answers > 256 || size_site > 4096 || l->number.site_rows > 1 << 16 ||
+        l->number.site_lives > MOST_LIVES)
         return false;
 #define X(type, name)                                                                                                    \
     if (&l->type##_##name != &l->heap_remote && !lies_in(l->type##_##name, size_##type))                                 \
@@ -443,7 +445,8 @@ static bool is_sane(const struct live *l)
     if (!lies_in(l->count.field, size_heap))        \
         return false;
 #include "stats.def"
-    return l->heap_remote.at <= 2 * l->number.heap_bytes && l->heap_remote.at >= size_heap &&
+    return l->site_lives.at + l->number.site_lives * l->site_lives.size <= size_site &&
+           l->heap_remote.at <= 2 * l->number.heap_bytes && l->heap_remote.at >= size_heap &&
            l->heap_bin.at + l->number.classes * l->word <= size_heap &&
            l->range_near.at + l->number.near_maps * size_map <= size_range && l->big_at.at <= big_head &&
            lies_in(l->big_places, big_head) && lies_in(l->big_start, l->number.big_entry) &&

@@ -2,13 +2,13 @@
  * SPDX-FileCopyrightText: 2026 The libhakmem authors
  *
  * site.c: call sites of a process: file and offset, which outlive it, and function and line, which addr2line of binutils
- * finds where it is installed and the file has the information.
+ * or eu-addr2line of elfutils finds where it is installed and the file has the information.
  */
 #include "window.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,25 +102,66 @@ static int open_file(const struct live *l, const struct file *f)
     return found;
 }
 
-enum { ITS_FILE = 3 };
-#define ITS_PATH "/proc/self/fd/3"
-/* Starts it with its output in a pipe, and with the file; -1: there is none. */
-static int start(const char *const argv[], int file, pid_t *pid)
+/* Whose rights addr2line gets when this is root's command: it reads what another user may have made, so it is to be able to do
+ * no more than that user.  Those of the process's user, else of the file's owner, whichever is not root. */
+struct rights {
+    uid_t user;
+    gid_t group;
+};
+
+static struct rights rights_for(const struct live *l, int file)
 {
-    extern char **environ;
+    struct rights r = { 0, 0 };
+    struct stat s;
+    char *path = text("/proc/%d/status", (int)l->pid), line[128];
+    FILE *f = fopen(path, "re");
+    unsigned real, effective;
+    while (f && fgets(line, sizeof line, f)) {
+        if (sscanf(line, "Uid: %u %u", &real, &effective) == 2)
+            r.user = real ? real : effective;
+        else if (sscanf(line, "Gid: %u", &real) == 1)
+            r.group = real;
+    }
+    if (f)
+        fclose(f);
+    free(path);
+    if (!r.user && fstat(file, &s) == 0)
+        r = (struct rights){ s.st_uid, s.st_gid };
+    return r;
+}
+
+enum { ITS_FILE = 3, NO_RIGHTS = 126, NO_PROGRAM = 127 };
+#define ITS_PATH "/proc/self/fd/3"
+
+static void become(const char *const argv[], int file, int to, struct rights rights) __attribute__((noreturn));
+static void become(const char *const argv[], int file, int to, struct rights rights)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    /* The numbers may be among those that are about to be used. */
+    file = fcntl(file, F_DUPFD_CLOEXEC, ITS_FILE + 1);
+    to = fcntl(to, F_DUPFD_CLOEXEC, ITS_FILE + 1);
+    if (dup2(null, 0) != 0 || dup2(to, 1) != 1 || dup2(null, 2) != 2 || dup2(file, ITS_FILE) != ITS_FILE)
+        _exit(NO_RIGHTS);
+    if (!geteuid() && rights.user &&
+        (setgroups(0, NULL) || setresgid(rights.group, rights.group, rights.group) ||
+         setresuid(rights.user, rights.user, rights.user)))
+        _exit(NO_RIGHTS);
+    execvp(argv[0], (char *const *)(uintptr_t)argv);
+    _exit(NO_PROGRAM);
+}
+
+/* Starts it with its output in a pipe, and with the file; -1: it cannot be. */
+static int start(const char *const argv[], int file, struct rights rights, pid_t *pid)
+{
     int ends[2];
-    posix_spawn_file_actions_t actions;
     if (pipe2(ends, O_CLOEXEC))
         return -1;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 0, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], 1);
-    posix_spawn_file_actions_addopen(&actions, 2, "/dev/null", O_WRONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, file, ITS_FILE); /* last: the pipe may have had that number */
-    int error = posix_spawnp(pid, argv[0], &actions, NULL, (char *const *)(uintptr_t)argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
+    fflush(NULL);
+    *pid = fork();
+    if (!*pid)
+        become(argv, file, ends[1], rights);
     close(ends[1]);
-    if (error) {
+    if (*pid < 0) {
         close(ends[0]);
         return -1;
     }
@@ -140,35 +181,66 @@ static char *line_of(FILE *f)
     return line;
 }
 
-static void name_batch(int file, struct place **places, size_t n)
+static const char *const tools[] = { "addr2line", "eu-addr2line" };
+static size_t tool; /* the one that is there, as far as was tried */
+static const char *nameless;
+
+const char *site_nameless(void) { return nameless; }
+
+/* FILE:LINE, without folders, columns, and " (discriminator N)". */
+static char *short_line(const char *line)
 {
-    const char *argv[BATCH + 6] = { "addr2line", "-f", "-C", "-e", ITS_PATH };
-    char *addresses[BATCH];
-    pid_t pid;
-    for (size_t i = 0; i < n; i++) /* a return address lies behind the call */
-        argv[5 + i] = addresses[i] = text("0x%llx", (unsigned long long)(places[i]->offset - (places[i]->offset != 0)));
-    int fd = start(argv, file, &pid);
-    FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
-    for (size_t i = 0; f && i < n; i++) {
+    const char *name = strrchr(line, '/');
+    char *s = text("%s", name ? name + 1 : line), *colon = strchr(s, ':');
+    if (colon)
+        colon[1 + strspn(colon + 1, "0123456789")] = '\0';
+    return s;
+}
+
+static void take_names(FILE *f, struct place **places, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
         char *function = line_of(f), *line = function ? line_of(f) : NULL;
         if (line && *function && *function != '?') {
             free(places[i]->function);
             places[i]->function = text("%s", function);
         }
         if (line && *line && *line != '?' && !strstr(line, ":?") && !strstr(line, ":0")) {
-            char *name = strrchr(line, '/');
             free(places[i]->line);
-            places[i]->line = text("%s", name ? name + 1 : line);
-            places[i]->line[strcspn(places[i]->line, " ")] = '\0'; /* " (discriminator N)" */
+            places[i]->line = short_line(line);
         }
         free(function);
         free(line);
     }
-    if (f) {
+}
+
+static void name_batch(int file, struct rights rights, struct place **places, size_t n)
+{
+    const char *argv[BATCH + 6] = { NULL, "-f", "-C", "-e", ITS_PATH };
+    char *addresses[BATCH];
+    int status = NO_PROGRAM << 8;
+    for (size_t i = 0; i < n; i++) /* a return address lies behind the call */
+        argv[5 + i] = addresses[i] = text("0x%llx", (unsigned long long)(places[i]->offset - (places[i]->offset != 0)));
+    while (tool < COUNT_OF(tools) && WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM) {
+        pid_t pid;
+        argv[0] = tools[tool];
+        int fd = start(argv, file, rights, &pid);
+        FILE *f = fd < 0 ? NULL : fdopen(fd, "r");
+        if (!f) {
+            nameless = "addr2line cannot be run";
+            break;
+        }
+        take_names(f, places, n);
         fclose(f);
-        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
             ;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == NO_PROGRAM)
+            tool++;
+        else if (WIFEXITED(status) && WEXITSTATUS(status) == NO_RIGHTS)
+            nameless = "addr2line cannot be run with the rights of the process";
     }
+    if (tool == COUNT_OF(tools))
+        nameless = "neither addr2line nor eu-addr2line is installed";
     for (size_t i = 0; i < n; i++)
         free(addresses[i]);
 }
@@ -181,18 +253,19 @@ static void name_all(const struct live *l, const struct file *files, struct plac
         struct place *batch[BATCH];
         size_t count = 0;
         int file = done[i] || !files[i].first ? -1 : open_file(l, &files[i]);
+        struct rights rights = file >= 0 ? rights_for(l, file) : (struct rights){ 0, 0 };
         for (size_t j = i; file >= 0 && j < n; j++) {
             if (files[j].first != files[i].first)
                 continue;
             done[j] = true;
             batch[count++] = &places[j];
             if (count == BATCH) {
-                name_batch(file, batch, count);
+                name_batch(file, rights, batch, count);
                 count = 0;
             }
         }
         if (count)
-            name_batch(file, batch, count);
+            name_batch(file, rights, batch, count);
         if (file >= 0)
             close(file);
     }

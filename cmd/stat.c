@@ -95,31 +95,57 @@ static void print_heaps(const struct live *l, const struct tally *t)
     }
 }
 
-static void print_sites(const struct live *l, const struct tally *t, bool names)
+/* A number, or a dash for what is not known. */
+static void known(int width, const char *before, unsigned long long n, bool is_known)
 {
-    enum { MOST = 20 };
-    struct place places[MOST];
-    size_t n = t->nsites < MOST ? t->nsites : MOST;
+    char words[32] = "-";
+    if (is_known)
+        snprintf(words, sizeof words, "%s%llu", before, n);
+    printf(" %*s", width, words);
+}
+
+static void print_sites(const struct live *l, const struct tally *t, size_t most, bool names)
+{
+    size_t n = t->nsites < most ? t->nsites : most;
     if (!n)
         return;
+    struct place *places = must(calloc(n, sizeof *places));
     site_find(l, t->sites, n, places, names);
-    puts("\n  sites      live KiB   blocks    kept KiB  of blocks above 32 KiB");
+    puts("\n  sites  live KiB  blocks   kept KiB      allocs       frees        all KiB  sizes  life ms  reuse ms");
     for (size_t i = 0; i < n; i++) {
         const struct site_tally *s = &t->sites[i];
+        uint64_t life = tally_life(l, s);
         char *name = site_text(l, s->site, &places[i]);
-        printf("        %13llu %8llu %11llu  %s\n", (unsigned long long)(s->live_bytes >> 10),
-               (unsigned long long)s->live_blocks, (unsigned long long)(s->kept_bytes >> 10), name);
+        printf("  %15llu %7llu %10llu", (unsigned long long)(s->live_bytes >> 10), (unsigned long long)s->live_blocks,
+               (unsigned long long)(s->kept_bytes >> 10));
+        known(11, "", s->allocs, s->allocs || s->frees);
+        known(11, "", s->frees, s->allocs || s->frees);
+        known(14, "", s->bytes >> 10, s->allocs || s->frees);
+        known(6, "", s->sizes, s->sizes != 0);
+        known(8, life == UINT64_MAX ? ">" : "<", life == UINT64_MAX ? (uint64_t)1 << 3 * (l->number.site_lives - 1) : life,
+              life != 0);
+        known(9, "", s->reuse, s->reuse != 0);
+        printf("  %s\n", name);
         free(name);
     }
     if (t->nsites > n)
         printf("        and %zu sites more\n", t->nsites - n);
+    if (names && site_nameless())
+        printf("        no functions and lines: %s\n", site_nameless());
     site_forget(places, n);
+    free(places);
+}
+
+static void print_head(const struct live *l, const struct tally *t)
+{
+    printf("process %d (%s), libhakmem %s%s\n", (int)l->pid, l->command, l->release,
+           t->passed ? ": left to the C library" : "");
 }
 
 static void print_text(const struct live *l, const struct tally *t, bool names)
 {
-    printf("process %d (%s), libhakmem %s%s\n", (int)l->pid, l->command, l->release,
-           t->passed ? ": left to the C library" : "");
+    enum { MOST_SITES = 20 };
+    print_head(l, t);
 #define X(field, unit, words) row(words, t->stats.field, unit);
 #include "stats.def"
     row("page faults", t->faults.minor, NUMBER);
@@ -128,7 +154,7 @@ static void print_text(const struct live *l, const struct tally *t, bool names)
         puts("  the process ran on meanwhile: the parts do not add up to the byte");
     print_classes(t);
     print_heaps(l, t);
-    print_sites(l, t, names);
+    print_sites(l, t, MOST_SITES, names);
     puts("\n  policy and options");
     for (size_t i = 0; i < t->nvalues; i++)
         printf("    %-44s %14llu\n", l->values[i].name, (unsigned long long)t->values[i]);
@@ -171,11 +197,22 @@ static void json_sites(const struct live *l, const struct tally *t, bool names)
         json_string(p->function);
         printf(", \"line\": ");
         json_string(p->line);
-        printf(", \"live_bytes\": %llu, \"live_blocks\": %llu, \"kept_bytes\": %llu, \"kept_blocks\": %llu}",
+        printf(", \"live_bytes\": %llu, \"live_blocks\": %llu, \"kept_bytes\": %llu, \"kept_blocks\": %llu, "
+               "\"allocs\": %llu, \"frees\": %llu, \"bytes\": %llu, \"freed_bytes\": %llu, \"sizes\": %llu, "
+               "\"reuse_ms\": %llu, \"lives\": [",
                (unsigned long long)s->live_bytes, (unsigned long long)s->live_blocks, (unsigned long long)s->kept_bytes,
-               (unsigned long long)s->kept_blocks);
+               (unsigned long long)s->kept_blocks, (unsigned long long)s->allocs, (unsigned long long)s->frees,
+               (unsigned long long)s->bytes, (unsigned long long)s->freed, (unsigned long long)s->sizes,
+               (unsigned long long)s->reuse);
+        for (size_t j = 0; j < l->number.site_lives; j++)
+            printf("%s%llu", j ? ", " : "", (unsigned long long)s->lives[j]);
+        printf("]}");
     }
     putchar(']');
+    if (names && t->nsites && site_nameless()) {
+        printf(", \"nameless\": ");
+        json_string(site_nameless());
+    }
     site_forget(places, t->nsites);
     free(places);
 }
@@ -248,15 +285,21 @@ static bool only_grows(const char *name)
     return false;
 }
 
+/* In a label.  Control characters are none of them by now. */
+static void escaped(const char *s)
+{
+    for (; *s; s++)
+        if (*s == '"' || *s == '\\')
+            printf("\\%c", *s);
+        else
+            putchar(*s);
+}
+
 /* Labels of a process, without the brace at the end. */
 static void labels(const struct live *l)
 {
     printf("{pid=\"%d\",command=\"", (int)l->pid);
-    for (const char *c = l->command; *c; c++)
-        if (*c == '"' || *c == '\\')
-            printf("\\%c", *c);
-        else
-            putchar(*c);
+    escaped(l->command);
     putchar('"');
 }
 
@@ -305,6 +348,51 @@ static void fault_metric(const struct seen *seen, size_t n, const char *kind, si
     }
 }
 
+/* Of the largest sites of each process: file and offset there, as they outlive the process; and no names, for which another
+ * program would have to be asked at each look. */
+static void site_metric(const struct seen *seen, size_t n, struct place *const *places, size_t most, const char *name,
+                        const char *suffix, const char *help, size_t offset)
+{
+    family(name, suffix, help, *suffix);
+    for (size_t i = 0; i < n; i++)
+        for (size_t s = 0; s < seen[i].tally.nsites && s < most; s++) {
+            const struct site_tally *k = &seen[i].tally.sites[s];
+            char *site = site_text(&seen[i].live, k->site, &places[i][s]);
+            uint64_t value;
+            memcpy(&value, (const char *)k + offset, sizeof value);
+            printf("hakmem_%s%s", name, suffix);
+            labels(&seen[i].live);
+            printf(",site=\"");
+            escaped(site);
+            printf("\",build_id=\"%s\"} %llu\n", places[i][s].build_id, (unsigned long long)value);
+            free(site);
+        }
+}
+
+static void site_metrics(const struct seen *seen, size_t n)
+{
+    enum { MOST = 50 };
+    struct place **places = must(calloc(n + 1, sizeof *places));
+    for (size_t i = 0; i < n; i++) {
+        const struct tally *t = &seen[i].tally;
+        places[i] = must(calloc(MOST, sizeof **places));
+        site_find(&seen[i].live, t->sites, t->nsites < MOST ? t->nsites : MOST, places[i], false);
+    }
+#define METRIC(name, suffix, field, help) \
+    site_metric(seen, n, places, MOST, "site_" name, suffix, help, offsetof(struct site_tally, field));
+    METRIC("live_bytes", "", live_bytes, "live blocks above 32 KiB of a call site")
+    METRIC("kept_bytes", "", kept_bytes, "freed blocks above 32 KiB of a call site that are kept")
+    METRIC("allocs", "_total", allocs, "blocks of 1 MiB and more, and labelled ones, that a call site has got")
+    METRIC("frees", "_total", frees, "those of them that were freed")
+    METRIC("bytes", "_total", bytes, "bytes of blocks that a call site has got")
+#undef METRIC
+    for (size_t i = 0; i < n; i++) {
+        site_forget(places[i], seen[i].tally.nsites < MOST ? seen[i].tally.nsites : MOST);
+        free(places[i]);
+    }
+    free(places);
+}
+
 static void print_prometheus(const struct seen *seen, size_t n)
 {
     if (!n)
@@ -319,6 +407,7 @@ static void print_prometheus(const struct seen *seen, size_t n)
     class_metric(seen, n, "class_live_blocks", "live blocks of a class", offsetof(struct class_tally, live));
     class_metric(seen, n, "class_cached_blocks", "blocks of a class in Unified Caches", offsetof(struct class_tally, cached));
     class_metric(seen, n, "class_free_blocks", "free blocks of a class in slabs", offsetof(struct class_tally, free));
+    site_metrics(seen, n);
     family("policy", "", "values of the policy, and how it fares", false);
     for (size_t i = 0; i < n; i++)
         for (size_t v = 0; v < seen[i].tally.nvalues; v++) {
@@ -337,7 +426,7 @@ static void print_prometheus(const struct seen *seen, size_t n)
 
 /* ---- all of it ----------------------------------------------------------------------------------------------------- */
 
-enum form { TEXT, JSON, PROMETHEUS };
+enum form { TEXT, SITES, JSON, PROMETHEUS };
 
 int stat_command(char **argv)
 {
@@ -345,21 +434,23 @@ int stat_command(char **argv)
     bool names = true, all, failed = false;
     size_t npids = 0, nseen = 0;
     pid_t *pids = NULL;
-    for (; *argv && **argv == '-'; argv++) {
-        if (!strcmp(*argv, "--json"))
+    for (char **a = argv; *a; a++) {
+        if (!strcmp(*a, "--json"))
             form = JSON;
-        else if (!strcmp(*argv, "--prometheus"))
+        else if (!strcmp(*a, "--prometheus"))
             form = PROMETHEUS;
-        else if (!strcmp(*argv, "--no-names"))
+        else if (!strcmp(*a, "--sites"))
+            form = SITES;
+        else if (!strcmp(*a, "--no-names"))
             names = false;
+        else if (**a == '-')
+            return window_misused("not understood: ", *a);
         else
-            return window_misused("not understood: ", *argv);
+            argv[npids++] = *a;
     }
-    all = !*argv;
+    all = !npids;
     if (all && form != PROMETHEUS)
         return window_misused("stat needs a process", NULL);
-    for (char **a = argv; *a; a++)
-        npids++;
     if (all)
         pids = window_processes(&npids);
     else
@@ -389,11 +480,15 @@ int stat_command(char **argv)
             print_json(&s->live, &s->tally, names);
         else if (form == TEXT)
             print_text(&s->live, &s->tally, names);
+        else if (form == SITES)
+            print_head(&s->live, &s->tally);
+        if (form == SITES)
+            print_sites(&s->live, &s->tally, SIZE_MAX, names);
         if (form == PROMETHEUS) {
             nseen++;
             continue;
         }
-        if (form == TEXT && i + 1 < npids)
+        if (form < JSON && i + 1 < npids)
             putchar('\n');
         tally_forget(&s->tally);
         live_close(&s->live);

@@ -178,12 +178,77 @@ static const char *record_of(const struct look *k, uint64_t address)
 
 /* ---- sites --------------------------------------------------------------------------------------------------------- */
 
-static void note_site(struct look *k, uint64_t site, uint64_t bytes, bool kept)
+static struct site_tally *new_site(struct tally *t, uint64_t site)
 {
-    struct tally *t = k->t;
     if ((t->nsites & (t->nsites + 1)) == 0) /* room for a power of two, less one */
         t->sites = must(realloc(t->sites, (2 * t->nsites + 1) * sizeof *t->sites));
-    t->sites[t->nsites++] = (struct site_tally){ site, kept ? 0 : bytes, !kept, kept ? bytes : 0, kept };
+    t->sites[t->nsites] = (struct site_tally){ .site = site };
+    return &t->sites[t->nsites++];
+}
+
+static struct site_tally *note_site(struct look *k, uint64_t site, uint64_t bytes, bool kept)
+{
+    struct site_tally *s = new_site(k->t, site);
+    *(kept ? &s->kept_bytes : &s->live_bytes) = bytes;
+    *(kept ? &s->kept_blocks : &s->live_blocks) = 1;
+    return s;
+}
+
+/* What a run cache did since the table of sites was told of the run. */
+static void note_again(const struct live *l, struct site_tally *s, const char *record, bool cached)
+{
+    uint64_t again = live_get(record, l->record_again), bytes = live_get(record, l->record_bytes);
+    if (!live_get(record, l->record_given))
+        return;
+    s->allocs = again;
+    s->bytes = again * bytes;
+    s->frees = again + cached;
+    s->freed = s->frees * bytes;
+}
+
+/* The table of sites.  Of one that is entered twice the rows are added up, as all that is known of one site is. */
+static void read_table_of_sites(struct look *k)
+{
+    const struct live *l = k->l;
+    uint64_t at = root_word(k, l->root.site_table), rows = l->number.site_rows, each = l->number.site;
+    if (!at || k->wrong || !has_room(k, rows, each))
+        return;
+    char *table = must(malloc(rows * each + 1));
+    if (!live_read(l, at, table, rows * each))
+        rows = 0;
+    for (size_t i = 0; i < rows; i++) {
+        const char *row = table + i * each;
+        struct site_tally *s = live_get(row, l->site_site) ? new_site(k->t, live_get(row, l->site_site)) : NULL;
+        if (!s)
+            continue;
+        s->allocs = live_get(row, l->site_allocs);
+        s->frees = live_get(row, l->site_frees);
+        s->bytes = live_get(row, l->site_bytes);
+        s->freed = live_get(row, l->site_freed);
+        s->reuse = (live_get(row, l->site_reuse) + 7) / 8;
+        uint32_t recent = (uint32_t)live_get(row, l->site_recent);
+        for (unsigned j = 0; j < 4; j++) {
+            bool seen = !(recent >> 8 * j & 0xff);
+            for (unsigned m = 0; m < j; m++)
+                seen = seen || (recent >> 8 * j & 0xff) == (recent >> 8 * m & 0xff);
+            s->sizes += !seen;
+        }
+        for (size_t j = 0; j < l->number.site_lives; j++)
+            s->lives[j] = live_number(row + l->site_lives.at + j * l->site_lives.size, l->site_lives.size);
+    }
+    free(table);
+}
+
+uint64_t tally_life(const struct live *l, const struct site_tally *s)
+{
+    uint64_t all = 0, sum = 0;
+    size_t n = l->number.site_lives;
+    for (size_t i = 0; i < n; i++)
+        all += s->lives[i];
+    for (size_t i = 0; all && i + 1 < n; i++)
+        if ((sum += s->lives[i]) >= (all + 1) / 2)
+            return (uint64_t)8 << 3 * i;
+    return all ? UINT64_MAX : 0;
 }
 
 static int by_site(const void *a, const void *b)
@@ -195,6 +260,10 @@ static int by_bytes(const void *a, const void *b)
 {
     const struct site_tally *s = a, *t = b;
     uint64_t x = s->live_bytes + s->kept_bytes, y = t->live_bytes + t->kept_bytes;
+    if (x == y) {
+        x = s->bytes;
+        y = t->bytes;
+    }
     return x > y ? -1 : x < y ? 1 : by_site(a, b);
 }
 
@@ -214,6 +283,14 @@ static void join_sites(struct tally *t)
         to->live_blocks += s->live_blocks;
         to->kept_bytes += s->kept_bytes;
         to->kept_blocks += s->kept_blocks;
+        to->allocs += s->allocs;
+        to->frees += s->frees;
+        to->bytes += s->bytes;
+        to->freed += s->freed;
+        to->sizes = s->sizes > to->sizes ? s->sizes : to->sizes;
+        to->reuse = s->reuse > to->reuse ? s->reuse : to->reuse;
+        for (size_t j = 0; j < MOST_LIVES; j++)
+            to->lives[j] += s->lives[j];
     }
     t->nsites = n + 1;
     qsort(t->sites, t->nsites, sizeof *t->sites, by_bytes);
@@ -256,7 +333,8 @@ static void count_run(struct look *k, const struct range *r, uint64_t slot, cons
     } else {
         *(kept == l->number.run_in_bigcache ? &k->sum->bigcache_bytes : &k->sum->run_cache_bytes) += all;
     }
-    note_site(k, live_get(record, l->record_site), kept == l->number.run_live ? bytes : all, kept != l->number.run_live);
+    note_again(l, note_site(k, live_get(record, l->record_site), kept == l->number.run_live ? bytes : all,
+                            kept != l->number.run_live), record, kept == l->number.run_cached);
     uint64_t slot_bytes = (uint64_t)1 << l->number.slot_shift;
     for (uint64_t i = 0; i < slots; i++) {
         uint64_t from = i << l->number.slot_shift, end = bytes > from ? bytes - from : 0;
@@ -692,6 +770,7 @@ static const char *look(const struct live *l, struct tally *t)
         count_heap(&k, &t->heaps[i]);
     if (!k.wrong) {
         count_big(&k);
+        read_table_of_sites(&k);
         sum_up(&k);
         read_values(&k);
         join_sites(t);

@@ -180,7 +180,8 @@ static const struct column thread_columns[] = {
     { "REMOTE", 'M', KIB, 8 },      { "SLABS", 'U', PLAIN, 8 },   { "REFILLS", 'F', PLAIN, 11 },
 };
 static const struct column site_columns[] = {
-    { "LIVE KiB", 'L', KIB, 12 },   { "BLOCKS", 'B', PLAIN, 9 },  { "KEPT KiB", 'C', KIB, 12 }, { "KEPT", 'U', PLAIN, 8 },
+    { "LIVE KiB", 'L', KIB, 9 },    { "BLOCKS", 'B', PLAIN, 6 },  { "KEPT KiB", 'C', KIB, 8 },  { "ALLOCS", 'M', PLAIN, 8 },
+    { "SIZES", 'E', PLAIN, 5 },     { "LIFE", 'F', PLAIN, 6 },    { "REUSE", 'R', PLAIN, 6 },
 };
 static const struct column policy_columns[] = {
     { "VALUE", 'L', PLAIN, 20 },    { "DEFAULT", 'D', PLAIN, 20 },
@@ -274,7 +275,9 @@ static void fill_one(struct screen *s, struct table *t, const struct watched *w)
     }
     for (size_t i = 0; s->view == SITES && i < y->nsites && i < MOST_SITES; i++) {
         const struct site_tally *k = &y->sites[i];
-        ADD(t, w->pid, name_of(&w->live, k, s->names), k->live_bytes, k->live_blocks, k->kept_bytes, k->kept_blocks);
+        uint64_t life = tally_life(&w->live, k);
+        ADD(t, w->pid, name_of(&w->live, k, s->names), k->live_bytes, k->live_blocks, k->kept_bytes, k->allocs, k->sizes,
+            life == UINT64_MAX ? 999999 : life, k->reuse);
     }
     for (size_t i = 0; s->view == POLICY && i < y->nvalues; i++)
         ADD(t, w->pid, text("%s", w->live.values[i].name), y->values[i], 0);

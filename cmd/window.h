@@ -33,18 +33,20 @@ struct live_field {
     X(range) X(tag_none) X(tag_stranger) X(tag_run) X(tag_rest) X(tag_nursery) X(class) X(option) X(os) X(memory)       \
     X(heaps) X(parked) X(generation) X(canary) X(meta_mapped) X(meta_areas) X(nursery_map)                                \
     X(big_table) X(big_mapped) X(big_idle) X(big_count) X(bigcache_hits) X(large_allocs) X(large_frees)                 \
-    X(foreign_frees) X(frees) X(mailbox) X(heaps_made)
+    X(foreign_frees) X(frees) X(mailbox) X(heaps_made) X(site_table)
 #define LIVE_NUMBERS(X)                                                                                                 \
     X(slot_shift) X(record_shift) X(near_maps) X(classes) X(first_meta) X(range) X(map) X(class) X(heap) X(heap_bytes)  \
     X(bin) X(spares) X(remote_places) X(run_live) X(run_cached) X(run_in_bigcache) X(backing_plain) X(site_resized)     \
     X(state_live) X(state_parked) X(state_late) X(big_is_idle) X(remote_place) X(big_entry)     \
-    X(answer) X(answers)
+    X(answer) X(answers) X(site) X(site_rows) X(site_lives)
 #define LIVE_FIELDS(X)                                                                                                  \
     X(range, base) X(range, used) X(range, tags) X(range, slabs) X(range, next) X(range, far) X(range, near)            \
     X(map, dirty) X(map, fresh)                                                                                         \
     X(record, owner) X(record, free) X(record, size) X(record, blocks) X(record, words) X(record, cls)                  \
     X(record, backing) X(record, run) X(record, bytes) X(record, pending) X(record, listed) X(record, nfree)            \
-    X(record, zero) X(record, backed) X(record, site)                                                                   \
+    X(record, zero) X(record, backed) X(record, site) X(record, given) X(record, again)                                 \
+    X(site, site) X(site, allocs) X(site, frees) X(site, bytes) X(site, freed) X(site, recent) X(site, reuse)           \
+    X(site, lives)                                                                                                      \
     X(class, size) X(class, blocks)                                                                                     \
     X(heap, thread) X(heap, bin) X(heap, nspare) X(heap, nremote) X(heap, next) X(heap, state) X(heap, bump)            \
     X(heap, remote) X(bin, cap) X(bin, room) X(remote, key) X(remote, bits)                                             \
@@ -160,9 +162,16 @@ struct heap_tally {
     uint64_t address, thread, state, slabs, live_bytes, cached_bytes, free_bytes, spare_bytes, remote_bytes;
     uint64_t refills, flushes;
 };
-struct site_tally { /* of runs and big blocks */
-    uint64_t site, live_bytes, live_blocks, kept_bytes, kept_blocks;
+enum { MOST_LIVES = 16 };
+struct site_tally {
+    uint64_t site, live_bytes, live_blocks, kept_bytes, kept_blocks; /* of runs and big blocks */
+    uint64_t allocs, frees, bytes, freed; /* so far, as the table of sites knows it */
+    uint64_t sizes;                       /* classes among its last four requests; 0: not known */
+    uint64_t reuse;                       /* ms, mean from a free to the next request; 0: not known */
+    uint64_t lives[MOST_LIVES];           /* blocks by lifetime: below 8 ms, 64 ms and so on */
 };
+/* What half of its blocks live less than, in ms; 0: not known, UINT64_MAX: longer than is told. */
+uint64_t tally_life(const struct live *l, const struct site_tally *s);
 struct tally {
     struct hak_stats stats;
     struct live_faults faults;
@@ -193,6 +202,8 @@ struct place {
 void site_find(const struct live *l, const struct site_tally *sites, size_t n, struct place *places, bool names);
 void site_forget(struct place *places, size_t n);
 char *site_text(const struct live *l, uint64_t site, const struct place *p);
+/* NULL, or why functions and lines are not known that were wanted; of all that was looked up so far. */
+const char *site_nameless(void);
 
 /* ---- stat.c, top.c, mail.c ---------------------------------------------------------------------------------------- */
 

@@ -200,6 +200,8 @@ static void *take_kept(size_t size, bool zero, const void *site)
 static void *take_large(size_t size, size_t alignment, bool zero, const void *site)
 {
     hkm_os_init();
+    if (unlikely(hkm_load(&hkm_option.disable_sites)))
+        site = NULL;
     void *p = alignment <= hkm_os.page ? take_kept(size, zero, site) : NULL;
     if (!p && size >= HKM_BIGCACHE_LEAST)
         hkm_bigcache_make_way(size);

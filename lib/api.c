@@ -50,13 +50,21 @@ void hak_free_aligned_sized(void *p, size_t alignment, size_t size)
     hkm_free_fast(p);
 }
 
-void *hak_alloc_at(size_t size, const void *site) { return hkm_alloc(size, site ? site : SITE); }
+void *hak_alloc_at(size_t size, const void *site)
+{
+    if (!site)
+        site = SITE;
+    void *p = hkm_alloc(size, site);
+    if (p)
+        hkm_site_label(site, size, false);
+    return p;
+}
 
-/* The block's own record knows size and site; what the caller says is an untrusted hint. */
+/* What the caller says is believed for the sake of the report on sites alone; large blocks' own records know it. */
 void hak_free_at(void *p, size_t size, const void *site)
 {
-    (void)size;
-    (void)site;
+    if (p && size && site)
+        hkm_site_label(site, size, true);
     hkm_free_fast(p);
 }
 

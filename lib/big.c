@@ -64,6 +64,7 @@ static void fill(struct hkm_big_entry *e, struct hkm_big_entry from)
     hkm_store_rel(&e->start, 0); /* never an address with another's bytes */
     hkm_store_rel(&e->bytes, from.bytes);
     hkm_store_rel(&e->site, from.site);
+    hkm_store_rel(&e->born, from.born);
     hkm_store_rel(&e->start, from.start);
 }
 
@@ -163,10 +164,11 @@ static bool make_room(void)
 
 static bool enter(void *p, size_t bytes, const void *site)
 {
+    size_t born = hkm_site_alloc(site, bytes);
     lock_table();
     bool ok = make_room();
     if (ok) {
-        put((struct hkm_big_entry){ (uintptr_t)p, bytes, (size_t)site });
+        put((struct hkm_big_entry){ (uintptr_t)p, bytes, (size_t)site, born });
         table->count++;
         for (unsigned i = 0; i < FREED; i++)
             if (freed[i] == (uintptr_t)p)
@@ -179,6 +181,11 @@ static bool enter(void *p, size_t bytes, const void *site)
     return ok;
 }
 
+static void told_free(const struct hkm_big_entry *e)
+{
+    hkm_site_free((const void *)hkm_load(&e->site), bytes_of(e), (uint32_t)hkm_load(&e->born), 0);
+}
+
 /* Removes a block that is idle, or one that is not, and returns its bytes; 0: there is none of that kind. */
 static size_t leave(const void *p, bool was_idle, bool remember)
 {
@@ -189,6 +196,8 @@ static size_t leave(const void *p, bool was_idle, bool remember)
     struct hkm_big_entry *e = find((uintptr_t)p);
     if (e && is_idle(e) == was_idle) {
         bytes = bytes_of(e);
+        if (!was_idle)
+            told_free(e);
         take_out(e);
         if (remember)
             freed[next_freed++ % FREED] = (uintptr_t)p;
@@ -225,10 +234,13 @@ static size_t mark(const void *p, bool to_idle, const void **site)
     struct hkm_big_entry *e = find((uintptr_t)p);
     if (e && is_idle(e) != to_idle) {
         bytes = bytes_of(e);
-        if (to_idle)
+        if (to_idle) {
             *site = (const void *)hkm_load(&e->site);
-        else
+            told_free(e);
+        } else {
             hkm_store(&e->site, (size_t)*site);
+            hkm_store(&e->born, hkm_site_alloc(*site, bytes));
+        }
         hkm_store(&e->bytes, bytes | (to_idle ? IDLE : 0));
         hkm_store(&idle, hkm_load(&idle) + (to_idle ? bytes : -bytes));
     }

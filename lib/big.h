@@ -16,6 +16,7 @@ struct hkm_big_entry {
     hkm_word start; /* address of the block; 0: none.  Stored after `bytes`, by release, for the child of a fork */
     hkm_word bytes; /* a multiple of the page, plus HKM_BIG_IDLE while the block is free and kept by bigcache.c */
     hkm_word site;  /* who asked for it */
+    hkm_word born;  /* see site.h */
 };
 enum { HKM_BIG_IDLE = 1 };
 struct hkm_big_table {

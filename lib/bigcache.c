@@ -141,7 +141,9 @@ void *hkm_bigcache_take(size_t size, const void *site)
         hkm_big_wake(big_of(block), site);
         return big_of(block);
     }
-    return hkm_mid_wake(run_of(block), size, site);
+    void *p = hkm_mid_wake(run_of(block), size, site);
+    run_of(block)->given = hkm_site_alloc(site, run_of(block)->bytes);
+    return p;
 }
 
 /* Whether so much more may be kept. */
@@ -177,6 +179,7 @@ static bool put(size_t block, size_t bytes, const void *site)
 
 bool hkm_bigcache_put_run(struct hkm_slab *s)
 {
+    hkm_mid_left(s);
     s->listed = HKM_RUN_IN_BIGCACHE; /* by which a second free is found out */
     if (put((size_t)s, (size_t)s->run << HKM_SLOT_SHIFT, s->site))
         return true;

@@ -69,11 +69,19 @@ void *hkm_mid_alloc(size_t size, size_t alignment, bool zero, const void *site)
     s->bytes = bytes;
     s->listed = 0;
     s->site = site;
+    s->again = 0;
+    s->given = hkm_site_alloc(site, bytes);
     if (zero)
         clear(s, bytes);
     tag_rest(s, 1, slots);
     hkm_tag_set(s->range, hkm_slab_slot(s), &hkm_tag_run);
     return s->start;
+}
+
+void hkm_mid_left(struct hkm_slab *s)
+{
+    hkm_site_free(s->site, s->bytes, s->given, s->again);
+    s->again = s->given = 0;
 }
 
 void hkm_mid_free(struct hkm_slab *s)
@@ -89,6 +97,7 @@ size_t hkm_mid_drain(struct hkm_runs *c)
         for (struct hkm_slab *s; (s = c->run[i]) != NULL; given += i) {
             c->run[i] = s->next;
             s->listed = 0;
+            hkm_mid_left(s);
             soil(s, 0, s->bytes);
             hkm_superslab_give(s, i);
         }
@@ -100,8 +109,10 @@ size_t hkm_mid_drain(struct hkm_runs *c)
 bool hkm_mid_resize(struct hkm_slab *s, size_t size)
 {
     size_t bytes = hkm_round_up(size, hkm_os.page), slots = slots_for(bytes);
-    if (slots != s->run)
+    if (slots != s->run) {
+        hkm_mid_left(s);
         s->site = HKM_SITE_RESIZED;
+    }
     if (slots > s->run) {
         if (!hkm_superslab_run_extend(s, s->run, slots - s->run))
             return false;

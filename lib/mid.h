@@ -42,6 +42,7 @@ HKM_INLINE void *hkm_mid_pop(struct hkm_runs *c, size_t size, const void *site)
         return NULL;
     c->run[slots] = s->next;
     c->held -= slots;
+    s->again++;
     void *p = hkm_mid_wake(s, size, site);
     if (!p)
         __builtin_unreachable(); /* so that the caller's test is the one above */
@@ -66,6 +67,7 @@ size_t hkm_mid_drain(struct hkm_runs *c); /* gives them all back; slots */
 /* zero: the caller wants it cleared.  alignment: 2^k.  NULL: no memory. */
 void *hkm_mid_alloc(size_t size, size_t alignment, bool zero, const void *site);
 void hkm_mid_free(struct hkm_slab *s);
+void hkm_mid_left(struct hkm_slab *s); /* the run was freed, and no run cache has it: its site is told */
 /* Grows or shrinks in place; false: it must move. */
 bool hkm_mid_resize(struct hkm_slab *s, size_t size);
 

@@ -147,6 +147,7 @@ static void read_environment(void)
         hkm_store(&hkm_option.disable_hugepages, 1);
         hkm_store(&hkm_option.disable_purge, 1);
         hkm_store(&hkm_option.disable_bigcache, 1);
+        hkm_store(&hkm_option.disable_sites, 1);
         hkm_store(&hkm_option.disable_big_mappings, 1);
         hkm_store(&hkm_option.disable_learning, 1);
     }

@@ -18,6 +18,7 @@
 #include "atomic.h"
 #include "class.h"
 #include "os.h"
+#include "site.h"
 
 enum hkm_kind {
     HKM_KIND_NONE,     /* a free slot: no block is here */
@@ -49,6 +50,7 @@ struct hkm_slab {
     uint8_t cls;
     uint8_t backing;              /* const once mapped: enum hkm_backing */
     uint32_t run;                 /* of a run: its slots */
+    uint32_t again;               /* of a run: how often its run cache has handed it out again; modulo 2^32 */
     size_t bytes;                 /* of a run: usable bytes */
 
     struct hkm_slab *next HKM_ALIGNED(64), *prev; /* owner's lock: the list of tiny.c that it is on */
@@ -62,15 +64,12 @@ struct hkm_slab {
     uint16_t zero;
     uint16_t idle;                /* owner's lock: whole free pages with memory that were so at the last look, and since */
     uint16_t backed;              /* holder of the slot: pages that were faulted in for it: zero, too, they hold memory */
-    uint32_t given;               /* owner's lock: by hkm_slab_clock, when blocks last became free */
+    uint32_t given;               /* owner's lock: by hkm_slab_clock, when blocks last became free; of a run: see site.h */
     const void *site;             /* of a run: who asked for it, or HKM_SITE_RESIZED */
     hkm_word refused;             /* holder of the slot: the kernel would not purge it; see superslab.c */
 };
 enum { HKM_SLAB_SHIFT = 7 };
 _Static_assert(sizeof(struct hkm_slab) <= 1 << HKM_SLAB_SHIFT, "a slab record fits its place");
-
-/* Instead of the call site, of a block that realloc has made another size of: who asked for it will not ask for one like it. */
-#define HKM_SITE_RESIZED ((const void *)1)
 
 /* One word of each bitmap. */
 struct hkm_map {

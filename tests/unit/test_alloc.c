@@ -676,6 +676,43 @@ START_TEST(kept_big_blocks)
 }
 END_TEST
 
+/* Where sites are switched off, no block has one, and what one place frees serves another of its size. */
+START_TEST(without_sites)
+{
+    static const char a, b;
+    const void *site = &a;
+    setenv("HAKMEM_DISABLE_SITES", "1", 1);
+    setenv("HAKMEM_PURGE_MS", "3600000", 1);
+    char *keep = hkm_alloc(400 * MIB, &a);
+    give(hkm_alloc(40 * MIB, &a));
+    char *p = hkm_alloc(40 * MIB, &b); /* sites alone have asked once each */
+    give(p);
+    ck_assert_ptr_null(hkm_site_find(&a));
+    ck_assert_ptr_eq(hkm_alloc(40 * MIB, &a), p);
+    ck_assert_uint_ne(hkm_big_idle(p, &site), 0);
+    ck_assert_ptr_null(site);
+    hkm_big_drop(p);
+    give(keep);
+}
+END_TEST
+
+/* Where they are not, its blocks are told of. */
+START_TEST(with_sites)
+{
+    static const char a;
+    give(hkm_alloc(40 * MIB, &a));
+    give(hkm_alloc(3 * MIB, &a));
+    void *p = hkm_alloc(5 * MIB, &a);
+    const struct hkm_site *s = hkm_site_find(&a);
+    ck_assert_ptr_nonnull(s);
+    ck_assert_uint_eq(hkm_load(&s->allocs), 3);
+    ck_assert_uint_eq(hkm_load(&s->frees), 2);
+    ck_assert_uint_ge(hkm_load(&s->bytes), 48 * MIB);
+    ck_assert_uint_ge(hkm_load(&s->bytes) - hkm_load(&s->freed), 5 * MIB);
+    give(p);
+}
+END_TEST
+
 START_TEST(out_of_memory)
 {
     if (LIMITS_HOLD)
@@ -687,4 +724,4 @@ UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, imposs
           as_the_c_library_has_it, resize, resize_in_the_caches, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
           double_free_seen_at_flush, work_of_threads, cached_runs_are_given_up,
-          a_run_outgrows_its_place, kept_big_blocks, out_of_memory)
+          a_run_outgrows_its_place, kept_big_blocks, without_sites, with_sites, out_of_memory)
