@@ -263,7 +263,7 @@ bool live_note(const struct live *l, const struct module *m, const char *owner, 
 enum { NOTE = 1, VERSION = 1, ORDER = 0x01020304, MOST_BYTES = 1 << 20, MOST_ROOTS = 1024 };
 enum kind { ROOT = 1, FIELD, NUMBER, VALUE, LIST };
 struct table {
-    uint32_t at, each, count;
+    uint32_t at, each, count, names;
 };
 struct head {
     char magic[16];
@@ -272,21 +272,24 @@ struct head {
     struct table rows, options;
 };
 struct row {
-    char name[32];
     uint32_t at;
     uint16_t size;
     uint8_t kind, root, via, unused[3];
+    char name[32]; /* of the table of names */
 };
 struct option {
-    char name[32];
     uint32_t at;
     uint16_t size, when;
     int64_t def, least, most;
+    char name[32];
 };
+
+enum { ROW_BYTES = offsetof(struct row, name), OPTION_BYTES = offsetof(struct option, name) };
 
 struct told {
     struct head head;
     char *all; /* head.size bytes */
+    struct row *rows; /* head.rows.count, with their names */
     uint64_t note;
     size_t words; /* in the note */
     int32_t note_words[MOST_ROOTS];
@@ -298,18 +301,30 @@ static bool table_is_good(const struct told *t, struct table table, size_t least
            table.at <= t->head.size && (uint64_t)table.each * table.count <= t->head.size - table.at;
 }
 
-static struct row row_at(const struct told *t, size_t i)
+/* The names of a table's entries stand in their order.  Takes the next one, at most 31 characters of it; beyond the end there
+ * are none. */
+static void next_name(const struct told *t, uint32_t *at, char *name)
 {
-    struct row r;
-    memcpy(&r, t->all + t->head.rows.at + i * t->head.rows.each, sizeof r);
-    r.name[sizeof r.name - 1] = '\0';
-    return r;
+    size_t left = *at < t->head.size ? t->head.size - *at : 0, n = strnlen(t->all + t->head.size - left, left);
+    snprintf(name, 32, "%.*s", (int)(n < 32 ? n : 32), t->all + t->head.size - left);
+    *at += (uint32_t)(n < left ? n + 1 : n);
+}
+
+static struct row *read_rows(const struct told *t)
+{
+    struct row *rows = must(calloc(t->head.rows.count + 1, sizeof *rows));
+    uint32_t name = t->head.rows.names;
+    for (size_t i = 0; i < t->head.rows.count; i++) {
+        memcpy(&rows[i], t->all + t->head.rows.at + i * t->head.rows.each, ROW_BYTES);
+        next_name(t, &name, rows[i].name);
+    }
+    return rows;
 }
 
 static bool find_row(const struct told *t, enum kind kind, const char *name, struct row *found)
 {
     for (size_t i = 0; i < t->head.rows.count; i++) {
-        *found = row_at(t, i);
+        *found = t->rows[i];
         if (found->kind == kind && !strcmp(found->name, name))
             return true;
     }
@@ -394,7 +409,7 @@ static void know_values(struct live *l, const struct told *t)
 {
     l->values = must(calloc(t->head.rows.count + 1, sizeof *l->values));
     for (size_t i = 0; i < t->head.rows.count; i++) {
-        struct row r = row_at(t, i);
+        struct row r = t->rows[i];
         if (r.kind == VALUE)
             add_value(l, t, &r, r.at);
         else if (r.kind == LIST)
@@ -402,10 +417,11 @@ static void know_values(struct live *l, const struct told *t)
     }
     l->noptions = t->head.options.count;
     l->options = must(calloc(l->noptions + 1, sizeof *l->options));
+    uint32_t name = t->head.options.names;
     for (size_t i = 0; i < l->noptions; i++) {
         struct option o;
-        memcpy(&o, t->all + t->head.options.at + i * t->head.options.each, sizeof o);
-        o.name[sizeof o.name - 1] = '\0';
+        memcpy(&o, t->all + t->head.options.at + i * t->head.options.each, OPTION_BYTES);
+        next_name(t, &name, o.name);
         memcpy(l->options[i].name, o.name, sizeof o.name);
         clean_name(l->options[i].name);
         l->options[i].by_mail = o.when;
@@ -505,6 +521,7 @@ static const char *listen_to(struct live *l, uint64_t note, size_t size)
     static struct told t;
     t.note = note;
     t.words = size / 4 < MOST_ROOTS ? size / 4 : MOST_ROOTS;
+    t.rows = NULL;
     if (!live_read(l, note, t.note_words, 4 * t.words) || !t.words)
         return live_trouble(l);
     l->at = note + (uint64_t)(int64_t)t.note_words[0];
@@ -529,14 +546,15 @@ static const char *listen_to(struct live *l, uint64_t note, size_t size)
     const char *missing = NULL, *wrong = NULL;
     if (!live_read(l, l->at, t.all, t.head.size))
         wrong = live_trouble(l);
-    else if (!table_is_good(&t, t.head.rows, sizeof(struct row)) || !table_is_good(&t, t.head.options, sizeof(struct option)))
+    else if (!table_is_good(&t, t.head.rows, ROW_BYTES) || !table_is_good(&t, t.head.options, OPTION_BYTES))
         wrong = "its live structure is damaged";
-    else if ((missing = know(l, &t)))
+    else if (t.rows = read_rows(&t), (missing = know(l, &t)))
         wrong = trouble("its libhakmem %s does not tell its %s: use the command of that release", l->release, missing);
     else if (!is_sane(l))
         wrong = "its live structure is damaged";
     if (!wrong)
         know_values(l, &t);
+    free(t.rows);
     free(t.all);
     return wrong;
 }

@@ -290,12 +290,12 @@ void *hkm_alloc_slow(size_t size, const void *site) { return take(size, false, s
 void *hkm_alloc_above(size_t size, const void *site)
 {
     void *p;
-    /* Small, and there is a heap by now: a signal handler has made it since the caller looked. */
-    if (unlikely(!hkm_tls.below) || unlikely(size <= HKM_TINY_MAX))
+    if (unlikely(!hkm_tls.below))
         return take(size, false, site);
     struct hkm_heap *h = hkm_tls.heap;
     if (size <= HKM_MID_MAX) {
-        if (likely((p = hkm_bin_pop_any(h, size)) != NULL))
+        /* Small, and there is a heap by now: a signal handler has made it since the caller looked. */
+        if (likely(size > HKM_TINY_MAX) && likely((p = hkm_bin_pop_any(h, size)) != NULL))
             return hkm_unflag(p);
     } else if (likely(size <= HKM_RUN_MAX) && likely((p = hkm_mid_pop(&h->runs, size, site)) != NULL)) {
         hkm_count(&h->count.large_allocs, 1);

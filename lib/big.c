@@ -8,6 +8,7 @@
  * which each entry stands in the table, with its bytes; it may then stand there twice, or behind a gap where it is not
  * found.  Who takes the lock over mends that.
  */
+#define HKM_SMALL
 #include "big.h"
 #include "lock.h"
 #include "memcheck.h"

@@ -25,7 +25,6 @@ enum root {
 };
 _Static_assert(ROOTS_END <= 256, "a byte tells a root");
 
-/* Lengths are checked by the compiler: a name that is too long for its place is an error in C++ alone. */
 #define ROOT(name, symbol) _Static_assert(sizeof #name <= 32, #name);
 #define LIST(name, root, via, NAMES) ROW(#name, HKM_LIVE_LIST, 0, 0, 0, 0)
 #define ROW(name, kind, at, size, root, via) _Static_assert(sizeof(name) <= 32 && (size) <= UINT16_MAX, name);
@@ -36,7 +35,17 @@ enum {
 #define ROW(name, kind, at, size, root, via) +1
 #include "live.def"
     ,
-    OPTIONS = sizeof(struct hkm_option) / sizeof(hkm_word)
+    OPTIONS = sizeof(struct hkm_option) / sizeof(hkm_word),
+    ROW_NAMES = 1 /* bytes */
+#define ROOT(name, symbol) +sizeof #name
+#define LIST(name, root, via, NAMES) ROW(#name, HKM_LIVE_LIST, 0, 0, 0, 0)
+#define ROW(name, kind, at, size, root, via) +sizeof(name)
+#include "live.def"
+    ,
+    OPTION_NAMES = 1
+#define X(NAME, field, def, least, most, when, words) +sizeof #NAME
+#include "option.def"
+#undef X
 };
 
 /* Names of the words of the lists, one behind the other. */
@@ -52,9 +61,10 @@ struct tables {
     struct hkm_live_row rows[ROWS];
     struct hkm_live_option options[OPTIONS];
     struct policy_names policy;
+    char row_names[ROW_NAMES], option_names[OPTION_NAMES];
 };
-_Static_assert(sizeof(struct hkm_live) == 72 && sizeof(struct hkm_live_row) == 44 && sizeof(struct hkm_live_option) == 64 &&
-                   offsetof(struct tables, rows) == 72,
+_Static_assert(sizeof(struct hkm_live) == 80 && sizeof(struct hkm_live_row) == 12 && sizeof(struct hkm_live_option) == 32 &&
+                   offsetof(struct tables, rows) == 80,
                "the same for all machines");
 
 enum { START, LIVE };
@@ -70,19 +80,20 @@ HKM_USED HKM_HIDDEN const struct tables hkm_live = {
         .size = sizeof(struct tables),
         .word = sizeof(void *),
         .release = HAK_VERSION_STRING,
-        .rows = { offsetof(struct tables, rows), sizeof(struct hkm_live_row), ROWS },
-        .options = { offsetof(struct tables, options), sizeof(struct hkm_live_option), OPTIONS },
+        .rows = { offsetof(struct tables, rows), sizeof(struct hkm_live_row), ROWS, offsetof(struct tables, row_names) },
+        .options = { offsetof(struct tables, options), sizeof(struct hkm_live_option), OPTIONS,
+                     offsetof(struct tables, option_names) },
     },
     .rows = {
 /* The note's first word is for the structure itself. */
-#define ROOT(name, symbol) { #name, 4 * ROOT_##name, 0, HKM_LIVE_ROOT, 0, 0, { 0 } },
+#define ROOT(name, symbol) { 4 * ROOT_##name, 0, HKM_LIVE_ROOT, 0, 0, { 0 } },
 #include "live.def"
-#define ROW(name, kind, at, size, root, via) { name, (uint32_t)(at), (uint16_t)(size), kind, root, via, { 0 } },
+#define ROW(name, kind, at, size, root, via) { (uint32_t)(at), (uint16_t)(size), kind, root, via, { 0 } },
 #include "live.def"
     },
     .options = {
 #define X(NAME, field, def, least, most, when, words) \
-        { #NAME, offsetof(struct hkm_option, field), sizeof(hkm_word), BY_MAIL(field, when), def, least, most },
+        { offsetof(struct hkm_option, field), sizeof(hkm_word), BY_MAIL(field, when), def, least, most },
 #include "option.def"
 #undef X
     },
@@ -91,6 +102,16 @@ HKM_USED HKM_HIDDEN const struct tables hkm_live = {
 #include "policy.def"
 #undef X
     },
+    .row_names =
+#define ROOT(name, symbol) #name "\0"
+#include "live.def"
+#define ROW(name, kind, at, size, root, via) name "\0"
+#include "live.def"
+    ,
+    .option_names =
+#define X(NAME, field, def, least, most, when, words) #NAME "\0"
+#include "option.def"
+#undef X
 };
 
 const struct hkm_live *hkm_live_find(void) { return &hkm_live.head; }
@@ -134,9 +155,18 @@ static void read_request(struct hkm_live_request *r)
     r->check = from->check;
 }
 
+static const char *option_name(uint64_t option)
+{
+    const char *name = hkm_live.option_names;
+    while (option-- > 0)
+        name += hkm_length(name) + 1;
+    return name;
+}
+
 static enum hkm_live_result set(uint64_t option, uint64_t value, size_t *before)
 {
     const struct hkm_live_option *o = option < OPTIONS ? &hkm_live.options[option] : NULL;
+    const char *name = o ? option_name(option) : NULL;
     long old;
     if (!o)
         return HKM_LIVE_UNKNOWN;
@@ -144,10 +174,10 @@ static enum hkm_live_result set(uint64_t option, uint64_t value, size_t *before)
         return HKM_LIVE_NOT_NOW;
     if (value > (uint64_t)__LONG_MAX__)
         return HKM_LIVE_RANGE;
-    if (hkm_option_get(o->name, &old))
+    if (hkm_option_get(name, &old))
         return HKM_LIVE_UNKNOWN;
     *before = (size_t)old;
-    int error = hkm_policy_option(o->name, (long)value);
+    int error = hkm_policy_option(name, (long)value);
     return !error ? HKM_LIVE_DONE : error == ERANGE ? HKM_LIVE_RANGE : HKM_LIVE_NOT_NOW;
 }
 

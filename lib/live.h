@@ -27,7 +27,6 @@ enum hkm_live_kind {
                         * the first word is at the root's address plus the word at `via`, `size` bytes each */
 };
 struct hkm_live_row {
-    char name[32];
     uint32_t at;
     uint16_t size; /* bytes; of a root 0 */
     uint8_t kind;
@@ -35,7 +34,6 @@ struct hkm_live_row {
     uint8_t unused[3];
 };
 struct hkm_live_option {
-    char name[32];
     uint32_t at;   /* offset from the root "option" */
     uint16_t size;
     uint16_t when; /* 1: it may be set by mail */
@@ -44,6 +42,7 @@ struct hkm_live_option {
 struct hkm_live_table {
     uint32_t at; /* offset from the start of struct hkm_live */
     uint32_t each, count;
+    uint32_t names; /* offset of their names, in their order, one behind the other, each ended by 0: at most 31 characters */
 };
 struct hkm_live {
     char magic[16];

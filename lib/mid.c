@@ -3,6 +3,7 @@
  *
  * mid.c: runs of slots.  See mid.h.  A run is held by its one block alone, so nothing here needs a lock.
  */
+#define HKM_SMALL
 #include "mid.h"
 #include "os.h"
 #include "superslab.h"

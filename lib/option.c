@@ -3,6 +3,7 @@
  *
  * option.c: reads the environment without malloc or stdio, and gets and sets options by name.
  */
+#define HKM_SMALL
 #include "option.h"
 #include "lock.h"
 #include "os.h"
@@ -26,26 +27,40 @@ HKM_USED struct hkm_option hkm_option = {
 #undef X
 };
 
-/* The names are stored in place, not as pointers, so that the table needs no relocations. */
 #define PREFIX "HAKMEM_"
-#define X(NAME, field, def, least, most, when, words)                        \
-    static const char name_##field[] = PREFIX #NAME, words_##field[] = words; \
-    _Static_assert((least) <= (def) && (def) <= (most), "default of " #NAME " is out of its range");
+#define COUNT (sizeof(struct hkm_option) / sizeof(hkm_word))
+
+/* The texts stand one behind the other, and the rows say where: so no row needs a relocation. */
+static const struct texts {
+#define X(NAME, field, def, least, most, when, words) char name_##field[sizeof PREFIX #NAME], words_##field[sizeof words];
 #include "option.def"
 #undef X
-
-#define COUNT (sizeof(struct hkm_option) / sizeof(hkm_word))
+} texts = {
+#define X(NAME, field, def, least, most, when, words) .name_##field = PREFIX #NAME, .words_##field = words,
+#include "option.def"
+#undef X
+};
+static const struct {
+    int32_t def, least, most;
+    uint16_t name, words;
+    uint8_t when;
+} rows[COUNT] = {
+#define X(NAME, field, def, least, most, when, words)                                                                      \
+    [offsetof(struct hkm_option, field) / sizeof(hkm_word)] = { def, least, most, offsetof(struct texts, name_##field), \
+                                                                offsetof(struct texts, words_##field), when },
+#include "option.def"
+#undef X
+};
+#define X(NAME, field, def, least, most, when, words)                                                   \
+    _Static_assert((least) <= (def) && (def) <= (most) && (most) <= INT32_MAX && sizeof(words) <= 64, #NAME " and its range");
+#include "option.def"
+#undef X
 
 static struct row row_at(unsigned i)
 {
-    switch (i) {
-#define X(NAME, field, def, least, most, when, words)             \
-    case offsetof(struct hkm_option, field) / sizeof(hkm_word):   \
-        return (struct row){ name_##field, words_##field, def, least, most, offsetof(struct hkm_option, field), when };
-#include "option.def"
-#undef X
-    }
-    __builtin_unreachable();
+    const char *text = (const char *)&texts;
+    return (struct row){ text + rows[i].name, text + rows[i].words, rows[i].def, rows[i].least, rows[i].most,
+                         i * sizeof(hkm_word), rows[i].when };
 }
 
 static hkm_word *field_of(const struct row *r) { return (hkm_word *)((char *)&hkm_option + r->offset); }

@@ -7,6 +7,7 @@
  * up at every start of a process.  (mmap's numbers and arguments differ from target to target.)
  */
 #define HKM_SMALL
+#define HKM_SMALL
 #include "os.h"
 
 #include <errno.h>

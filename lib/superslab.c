@@ -6,6 +6,7 @@
  * Locks: the pool lock guards growth and the search for runs.  Bits are taken and given by atomic operations, so single
  * slots need no lock.  A slot between two bitmaps (being purged) is in neither; a search that misses it merely maps more.
  */
+#define HKM_SMALL
 #include "superslab.h"
 #include "lock.h"
 #include "meta.h"

@@ -10,6 +10,7 @@
  * The child of a fork, when it first comes here (in the fork handler, or, after _Fork or clone, with the first refill or
  * birth), makes orphans of the heaps whose threads it does not have, and mends the lists if their lock was left held.
  */
+#define HKM_SMALL
 #include "thread.h"
 #include "bigcache.h"
 #include "live.h"

@@ -269,15 +269,20 @@ ok "another version" patched 20 '\x7\x7\x7\x7' 'has a live structure of version 
 ok "another byte order" patched 16 '\x1\x1\x1\x1' 'its live structure is damaged'
 ok "a size that cannot be" patched 24 '\xff\xff\xff\x7f' 'its live structure is damaged'
 ok "a table beyond its end" patched 48 '\xf0\xff\xff\x7f' 'its live structure is damaged'
-ok "a row that is not told" patched 72 'xxxx' 'does not tell its root range'
+word_at() { od -An -tu4 -j "$((at + $1))" -N 4 "$so" | tr -d ' '; } # OFFSET: in the structure
+ok "a row that is not told" patched "$(word_at 60)" 'xxxx' 'does not tell its root range'
 # Rows that lead to other numbers: each is sane by itself.  That these were believed once made the command read beyond its
 # buffers, and want more memory than there is.
-row_at() { LC_ALL=C grep -abo "$1" "$so" | head -n 1 | cut -d: -f1; }
+row_at() { # NAME: where in the file; the names stand in the order of the rows
+    local nth
+    nth=$(tail -c "+$((at + $(word_at 60) + 1))" "$so" | tr '\0' '\n' | LC_ALL=C grep -anxm 1 "$1" | cut -d: -f1)
+    echo $((at + $(word_at 48) + (nth - 1) * $(word_at 52)))
+}
 misled() { # ROW OTHER-ROW: the first shows what the second does, as a word of 64 bits
     local row other
     row=$(row_at "$1") other=$(row_at "$2")
     cp "$so" "$scratch/copy/libhakmem.so.0"
-    dd if="$so" of="$scratch/copy/libhakmem.so.0" bs=1 skip=$((other + 32)) seek=$((row + 32)) count=6 conv=notrunc status=none
+    dd if="$so" of="$scratch/copy/libhakmem.so.0" bs=1 skip="$other" seek="$row" count=6 conv=notrunc status=none
     start env LD_LIBRARY_PATH="$scratch/copy" "$scratch/moved" threads || return 1
     run_command stat --json --no-names "$pid"
     stop "$pid"

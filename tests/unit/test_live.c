@@ -61,10 +61,21 @@ static const struct hkm_live_row *row_at(size_t i)
     return (const void *)((const char *)l + l->rows.at + i * l->rows.each);
 }
 
+/* The i-th of the names that begin there. */
+static const char *name_at(uint32_t at, size_t i)
+{
+    const char *name = (const char *)head() + at;
+    while (i-- > 0)
+        name += strlen(name) + 1;
+    ck_assert_uint_lt((size_t)(name - (const char *)head()), head()->size);
+    return name;
+}
+static const char *row_name(size_t i) { return name_at(head()->rows.names, i); }
+
 static const struct hkm_live_row *row(unsigned kind, const char *name)
 {
     for (size_t i = 0; i < head()->rows.count; i++)
-        if (row_at(i)->kind == kind && !strcmp(row_at(i)->name, name))
+        if (row_at(i)->kind == kind && !strcmp(row_name(i), name))
             return row_at(i);
     ck_abort_msg("no row %s", name);
     return NULL;
@@ -79,7 +90,7 @@ static const struct hkm_live_option *option_at(size_t i)
 static size_t option_index(const char *name)
 {
     for (size_t i = 0; option_at(i); i++)
-        if (!strcmp(option_at(i)->name, name))
+        if (!strcmp(name_at(head()->options.names, i), name))
             return i;
     ck_abort_msg("no option %s", name);
     return 0;
@@ -148,10 +159,10 @@ START_TEST(rows_tell_the_truth)
     ck_assert_uint_eq(row(HKM_LIVE_NUMBER, "heap")->at, sizeof(struct hkm_heap));
     for (size_t i = 0; i < head()->rows.count; i++) {
         const struct hkm_live_row *r = row_at(i);
-        ck_assert_msg(r->name[0] && memchr(r->name, 0, sizeof r->name), "row %zu has a name", i);
+        ck_assert_msg(row_name(i)[0] && strlen(row_name(i)) <= 31, "row %zu has a name", i);
         roots += r->kind == HKM_LIVE_ROOT;
         for (size_t j = 0; j < i; j++)
-            ck_assert_msg(row_at(j)->kind != r->kind || strcmp(row_at(j)->name, r->name), "%s stands twice", r->name);
+            ck_assert_msg(row_at(j)->kind != r->kind || strcmp(row_name(j), row_name(i)), "%s stands twice", row_name(i));
     }
     ck_assert_uint_eq(note_size, 4 * (roots + 1));
     for (size_t i = 0; i < head()->rows.count; i++) {
@@ -185,7 +196,7 @@ START_TEST(the_policy_is_told)
     for (i = 0; *name; i++, name += strlen(name) + 1) {
         ck_assert_uint_lt(i, COUNT_OF(names));
         ck_assert_str_eq(name, names[i]);
-        ck_assert_uint_lt(strlen("policy_") + strlen(name), sizeof r->name);
+        ck_assert_uint_lt(strlen("policy_") + strlen(name), 32);
     }
     ck_assert_uint_eq(i, HKM_POLICY_ROWS);
     ck_assert_uint_eq(r->size, sizeof(hkm_word));
@@ -196,9 +207,9 @@ END_TEST
 static void next_option(const char *name, long value, void *arg)
 {
     size_t *i = arg, now;
-    const struct hkm_live_option *o = option_at((*i)++);
+    const struct hkm_live_option *o = option_at(*i);
     ck_assert_ptr_nonnull(o);
-    ck_assert_str_eq(name + 7, o->name);
+    ck_assert_str_eq(name + 7, name_at(head()->options.names, (*i)++));
     memcpy(&now, by_word(row(HKM_LIVE_ROOT, "option")->at) + o->at, sizeof now);
     ck_assert_int_eq((long)now, value);
     ck_assert_int_eq(value, (long)o->def);
@@ -213,7 +224,8 @@ START_TEST(options_are_told)
     /* By mail: what hak_option_set takes, but for what would open a file. */
     for (i = 0; option_at(i); i++) {
         const struct hkm_live_option *o = option_at(i);
-        ck_assert_int_eq(o->when, strcmp(o->name, "STATS") && hkm_option_set(o->name, (long)o->def) == 0);
+        const char *name = name_at(head()->options.names, i);
+        ck_assert_int_eq(o->when, strcmp(name, "STATS") && hkm_option_set(name, (long)o->def) == 0);
     }
 }
 END_TEST
