@@ -79,7 +79,7 @@ rows() {
             [[ $words == *[\"\ ]$value=* ]]
         fi || { echo "$name=$value"; bad=1; }
     done < <(sed -n 's/^X([A-Z]*, \([A-Z_]*\), "\([^"]*\)".*/\1,\2/p' "$source_dir/cmd/tune.def")
-    [ "$(grep -c '^X(' "$source_dir/cmd/tune.def")" -ge 10 ] && [ $bad = 0 ]
+    [ "$(grep -c '^X(' "$source_dir/cmd/tune.def")" -ge 10 ] && [ "$bad" = 0 ]
 }
 ok "every row of tune.def is an option and a value of it" rows
 
@@ -158,10 +158,10 @@ stopped() {
     env "${others[@]}" "$hakmem" tune --library "$so" -- sh -c 'sleep 321 & wait' >"$scratch/out" 2>"$scratch/err" </dev/null &
     pid=$!
     sleep 0.5
-    kill -TERM $pid
-    wait $pid || status=$?
+    kill -TERM "$pid"
+    wait "$pid" || status=$?
     echo "status $status"
-    [ $status = 143 ] && ! pgrep -f '^sleep 321$'
+    [ "$status" = 143 ] && ! pgrep -f '^sleep 321$'
 }
 ok "SIGTERM ends what was started" stopped
 known() { # what is known by then
@@ -172,11 +172,11 @@ known() { # what is known by then
         [ "$(grep -c run "$scratch/out")" -lt 100 ] || break
         sleep 0.1
     done
-    kill -TERM $pid
-    wait $pid || status=$?
+    kill -TERM "$pid"
+    wait "$pid" || status=$?
     echo "status $status after $i"
     cat "$scratch/err"
-    [ $status = 143 ] && grep -Eq '^(the defaults|HAKMEM_.*=.*) +[0-9]+  ' "$scratch/out"
+    [ "$status" = 143 ] && grep -Eq '^(the defaults|HAKMEM_.*=.*) +[0-9]+  ' "$scratch/out"
 }
 ok "and what is known is told" known
 

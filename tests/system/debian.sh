@@ -432,7 +432,7 @@ initramfs() {
     [ -x "$early/init" ] && [ ! -e "$early/etc/ld.so.preload" ] && [ -z "$(chroot "$early" /bin/udevadm --version 2>&1 >/dev/null)" ]
 }
 ok "an initramfs is made under it, has no /etc/ld.so.preload, and its programs run without a complaint" initramfs
-rm -rf "$root/lib/modules/6.1.0-0" "$root/boot/config-6.1.0-0" "$root"/tmp/{early,initrd,profile}
+rm -rf "$root/lib/modules" "$root/boot/config-6.1.0-0" "$root"/tmp/{early,initrd,profile}
 
 # ---- upgrades under running programs --------------------------------------------------------------------------------
 # Programs start all the time; one runs on from before to after.
