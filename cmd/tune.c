@@ -36,9 +36,9 @@ enum {
 enum group { KEEP, HUGE, PACE, BIG, FAULT, CACHE, SMALL, GROUPS };
 static const struct row {
     enum group group;
-    const char *name, *value, *saves;
+    const char *name, *value, *policy, *saves;
 } rows[] = {
-#define X(group, name, value, saves, why) { group, "HAKMEM_" #name, value, saves },
+#define X(group, name, value, policy, saves, why) { group, "HAKMEM_" #name, value, policy, saves },
 #include "tune.def"
 #undef X
 };
@@ -598,16 +598,18 @@ static void print_word(const char *word)
     putchar('\'');
 }
 
-/* Lines of assignments: for a shell, and for EnvironmentFile= of systemd. NULL: the defaults. */
+/* A file for HAKMEM_POLICY_FILE.  NULL: the defaults. */
 static void save(const struct setting *s, const struct range *c)
 {
     if (!tune.save)
         return;
-    char *lines = s ? text("# hakmem tune --for %s: cost %.3f (%.3f to %.3f) of the defaults'\n", tune.goal->name, c->median,
-                           c->low, c->high)
-                    : text("# hakmem tune --for %s: nothing was better than the defaults\n", tune.goal->name);
+    char *words = s ? words_of(s) : NULL;
+    char *lines = s ? text("hakmem-policy 1\n# hakmem tune --for %s: %s\n# cost %.3f (%.3f to %.3f) of the defaults'\n",
+                           tune.goal->name, words, c->median, c->low, c->high)
+                    : text("hakmem-policy 1\n# hakmem tune --for %s: nothing was better than the defaults\n", tune.goal->name);
     for (size_t i = 0; s && i < s->nrows; i++)
-        lines = text("%s%s=%s\n", lines, s->rows[i]->name, s->rows[i]->value);
+        lines = text("%s%s\n", lines, s->rows[i]->policy);
+    lines = text("%send\n", lines);
     size_t length = strlen(lines);
     if (ftruncate(tune.save_fd, 0) || write(tune.save_fd, lines, length) != (ssize_t)length || close(tune.save_fd))
         die(EXIT_SYSTEM, "%s: %s", tune.save, strerror(errno));

@@ -79,13 +79,43 @@ rows() {
             [[ $words == *[\"\ ]$value=* ]]
         fi || { echo "$name=$value"; bad=1; }
     done < <(sed -n 's/^X([A-Z]*, \([A-Z_]*\), "\([^"]*\)".*/\1,\2/p' "$source_dir/cmd/tune.def")
-    [ "$(grep -c '^X(' "$source_dir/cmd/tune.def")" -ge 10 ] && [ $bad = 0 ]
+    [ "$(grep -c '^X(' "$source_dir/cmd/tune.def")" -ge 10 ] && [ "$bad" = 0 ]
 }
 ok "every row of tune.def is an option and a value of it" rows
 
+policy() { # NAME VALUE: what is in force in a process with that in its environment
+    local pid i
+    env "$1=$2" LD_PRELOAD="$so" sleep 100 2>"$scratch/err" &
+    pid=$!
+    pids+=("$pid")
+    for i in {1..100}; do
+        "$hakmem" stat --json --no-names "$pid" >"$scratch/json" 2>/dev/null &&
+            grep -q '"slots_mapped": [1-9]' "$scratch/json" && break # the first block is there
+        sleep 0.05
+    done
+    kill -KILL "$pid"
+    wait "$pid" 2>/dev/null
+    cat "$scratch/err"
+    grep -o '"policy": {[^}]*}' "$scratch/json" | tr ',' '\n' | grep '"policy_'
+}
+same() {
+    local name value lines bad=0
+    while IFS=';' read -r name value lines; do
+        printf 'hakmem-policy 1\n%b\nend\n' "$lines" >"$scratch/file"
+        policy "HAKMEM_$name" "$value" | grep -v "prefault_from_kb" >"$scratch/option"
+        policy HAKMEM_POLICY_FILE "$scratch/file" | grep -v "prefault_from_kb" >"$scratch/policy"
+        [ "$(wc -l <"$scratch/option")" -ge 20 ] || { echo "no policy"; bad=1; }
+        diff "$scratch/option" "$scratch/policy" || { echo "$name=$value"; bad=1; }
+    done < <(sed -n 's/^X([A-Z]*, \([A-Z_]*\), "\([^"]*\)", "\([^"]*\)".*/\1;\2;\3/p' "$source_dir/cmd/tune.def")
+    return "$bad"
+}
+pids=()
+clean_up() { for pid in "${pids[@]}"; do kill -KILL "$pid" 2>/dev/null; done; }
+ok "as an option and as rows of a policy it is the same" same
+
 # ---- finding
 found() {
-    tune --rounds 6 --save "$scratch/best.env" "$scratch/swing" && answer | grep -q '^HAKMEM_BIG_KB=262144 hakmem run '
+    tune --rounds 6 --save "$scratch/best" "$scratch/swing" && answer | grep -q '^HAKMEM_BIG_KB=262144 hakmem run '
 }
 ok "finds the setting that is better" found
 told() { grep -Eq '^  page faults  0\.[0-3][0-9]* \([0-9.]+ to 0\.[0-9]+\)$' "$scratch/out" && grep -q '^the defaults ' "$scratch/out"; }
@@ -101,26 +131,24 @@ copied() { # the line works as it stands there
 }
 ok "the line can be copied" copied
 saved() {
-    cat "$scratch/best.env"
-    grep -Eq '^# hakmem tune --for time: cost 0\.' "$scratch/best.env" || return 1
-    ! grep -Ev '^(#|HAKMEM_[A-Z_]+=[a-z0-9]+$)' "$scratch/best.env" || return 1
-    set -a
-    # shellcheck source=/dev/null
-    . "$scratch/best.env"
-    set +a
-    [ "$(env | grep -c '^HAKMEM_[A-Z]*_[A-Z]*=')" -ge 1 ] && answer | grep -qF "$(sed -n 2p "$scratch/best.env")"
+    local with without
+    cat "$scratch/best"
+    [ "$(head -n 1 "$scratch/best")" = "hakmem-policy 1" ] && grep -qx 'big_kb 262144' "$scratch/best" || return 1
+    with=$(HAKMEM_POLICY_FILE=$scratch/best "$hakmem" run --library "$so" "$scratch/swing" 2>"$scratch/err")
+    without=$("$hakmem" run --library "$so" "$scratch/swing")
+    echo "$with $without"
+    [ "$((with * 3))" -lt "$without" ] && [ ! -s "$scratch/err" ]
 }
-saved_alone() { (saved); }
-ok "--save: lines of assignments" saved_alone
+ok "--save: a policy file, which does the same" saved
 # PURGE_MS=0 is all that is left to try then, and 24 MiB that swing within a second are faulted in each time.
 $cc -O1 -DBLOCKS=1536 -DSIZE=16384 -o "$scratch/small" "$scratch/swing.c"
 nothing() {
     code=0
     env "${others[@]:1}" HAKMEM_BIG_KB=32768 "$hakmem" tune --library "$so" --rounds 6 --for memory \
-        --save "$scratch/best.env" "$scratch/small" >"$scratch/out" 2>"$scratch/err" || code=$?
+        --save "$scratch/best" "$scratch/small" >"$scratch/out" 2>"$scratch/err" || code=$?
     cat "$scratch/out" "$scratch/err"
     [ "$code" = 0 ] && grep -q '^1 settings*; ' "$scratch/out" && grep -qx 'Nothing is better than the defaults.' "$scratch/out" &&
-        ! answer && [ "$(grep -vc '^#' "$scratch/best.env")" = 0 ]
+        ! answer && [ "$(grep -v '^#' "$scratch/best" | tr '\n' ' ')" = 'hakmem-policy 1 end ' ]
 }
 ok "nothing is better: it says so, and saves no option" nothing
 
@@ -158,10 +186,10 @@ stopped() {
     env "${others[@]}" "$hakmem" tune --library "$so" -- sh -c 'sleep 321 & wait' >"$scratch/out" 2>"$scratch/err" </dev/null &
     pid=$!
     sleep 0.5
-    kill -TERM $pid
-    wait $pid || status=$?
+    kill -TERM "$pid"
+    wait "$pid" || status=$?
     echo "status $status"
-    [ $status = 143 ] && ! pgrep -f '^sleep 321$'
+    [ "$status" = 143 ] && ! pgrep -f '^sleep 321$'
 }
 ok "SIGTERM ends what was started" stopped
 known() { # what is known by then
@@ -172,11 +200,11 @@ known() { # what is known by then
         [ "$(grep -c run "$scratch/out")" -lt 100 ] || break
         sleep 0.1
     done
-    kill -TERM $pid
-    wait $pid || status=$?
+    kill -TERM "$pid"
+    wait "$pid" || status=$?
     echo "status $status after $i"
     cat "$scratch/err"
-    [ $status = 143 ] && grep -Eq '^(the defaults|HAKMEM_.*=.*) +[0-9]+  ' "$scratch/out"
+    [ "$status" = 143 ] && grep -Eq '^(the defaults|HAKMEM_.*=.*) +[0-9]+  ' "$scratch/out"
 }
 ok "and what is known is told" known
 
