@@ -709,7 +709,7 @@ static int search(void)
     proof.setting[1].run = NULL;
     proof.setting[1].rounds = 0;
     proof.setting[1].out = false;
-    while (!interrupted && number_left(&proof) && proof.rounds < tune.rounds && (proof.rounds < LEAST_ROUNDS || time_for(&proof, 1)) &&
+    while (!interrupted && number_left(&proof) && proof.rounds < 2 * tune.rounds && (proof.rounds < LEAST_ROUNDS || time_for(&proof, 1)) &&
            round_of(&proof, "proof"))
         ;
     clear_line();
