@@ -517,7 +517,7 @@ static size_t winners(const struct table *t, const struct row *won[GROUPS])
     return n < MOST_TOGETHER ? n : MOST_TOGETHER;
 }
 
-/* The first, the first two, and so on: the shortest that is as good as any, to half a percent. */
+/* The first, the first two, and so on: the shortest that is as good as any, to 2 % of the defaults' cost. */
 static struct setting together(const struct row *won[], size_t n)
 {
     struct table t = table_of(n + 1);
@@ -533,7 +533,7 @@ static struct setting together(const struct row *won[], size_t n)
         for (size_t i = 2; i <= n; i++)
             best = !t.setting[i].out && cost(&t, &t.setting[i]) < cost(&t, &t.setting[best]) ? i : best;
         for (size_t i = best - 1; i; i--)
-            best = cost(&t, &t.setting[i]) < cost(&t, &t.setting[best]) + 0.005 ? i : best;
+            best = cost(&t, &t.setting[i]) < cost(&t, &t.setting[best]) + 0.02 ? i : best;
     }
     return t.setting[best];
 }
