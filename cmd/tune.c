@@ -36,9 +36,9 @@ enum {
 enum group { KEEP, HUGE, PACE, BIG, FAULT, CACHE, SMALL, GROUPS };
 static const struct row {
     enum group group;
-    const char *name, *value, *saves;
+    const char *name, *value, *policy, *saves;
 } rows[] = {
-#define X(group, name, value, saves, why) { group, "HAKMEM_" #name, value, saves },
+#define X(group, name, value, policy, saves, why) { group, "HAKMEM_" #name, value, policy, saves },
 #include "tune.def"
 #undef X
 };
@@ -517,7 +517,7 @@ static size_t winners(const struct table *t, const struct row *won[GROUPS])
     return n < MOST_TOGETHER ? n : MOST_TOGETHER;
 }
 
-/* The first, the first two, and so on: the shortest that is as good as any, to half a percent. */
+/* The first, the first two, and so on: the shortest that is as good as any, to 2 % of the defaults' cost. */
 static struct setting together(const struct row *won[], size_t n)
 {
     struct table t = table_of(n + 1);
@@ -533,7 +533,7 @@ static struct setting together(const struct row *won[], size_t n)
         for (size_t i = 2; i <= n; i++)
             best = !t.setting[i].out && cost(&t, &t.setting[i]) < cost(&t, &t.setting[best]) ? i : best;
         for (size_t i = best - 1; i; i--)
-            best = cost(&t, &t.setting[i]) < cost(&t, &t.setting[best]) + 0.005 ? i : best;
+            best = cost(&t, &t.setting[i]) < cost(&t, &t.setting[best]) + 0.02 ? i : best;
     }
     return t.setting[best];
 }
@@ -598,16 +598,18 @@ static void print_word(const char *word)
     putchar('\'');
 }
 
-/* Lines of assignments: for a shell, and for EnvironmentFile= of systemd. NULL: the defaults. */
+/* A file for HAKMEM_POLICY_FILE.  NULL: the defaults. */
 static void save(const struct setting *s, const struct range *c)
 {
     if (!tune.save)
         return;
-    char *lines = s ? text("# hakmem tune --for %s: cost %.3f (%.3f to %.3f) of the defaults'\n", tune.goal->name, c->median,
-                           c->low, c->high)
-                    : text("# hakmem tune --for %s: nothing was better than the defaults\n", tune.goal->name);
+    char *words = s ? words_of(s) : NULL;
+    char *lines = s ? text("hakmem-policy 1\n# hakmem tune --for %s: %s\n# cost %.3f (%.3f to %.3f) of the defaults'\n",
+                           tune.goal->name, words, c->median, c->low, c->high)
+                    : text("hakmem-policy 1\n# hakmem tune --for %s: nothing was better than the defaults\n", tune.goal->name);
     for (size_t i = 0; s && i < s->nrows; i++)
-        lines = text("%s%s=%s\n", lines, s->rows[i]->name, s->rows[i]->value);
+        lines = text("%s%s\n", lines, s->rows[i]->policy);
+    lines = text("%send\n", lines);
     size_t length = strlen(lines);
     if (ftruncate(tune.save_fd, 0) || write(tune.save_fd, lines, length) != (ssize_t)length || close(tune.save_fd))
         die(EXIT_SYSTEM, "%s: %s", tune.save, strerror(errno));
@@ -707,7 +709,7 @@ static int search(void)
     proof.setting[1].run = NULL;
     proof.setting[1].rounds = 0;
     proof.setting[1].out = false;
-    while (!interrupted && number_left(&proof) && proof.rounds < tune.rounds && (proof.rounds < LEAST_ROUNDS || time_for(&proof, 1)) &&
+    while (!interrupted && number_left(&proof) && proof.rounds < 2 * tune.rounds && (proof.rounds < LEAST_ROUNDS || time_for(&proof, 1)) &&
            round_of(&proof, "proof"))
         ;
     clear_line();
