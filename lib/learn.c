@@ -12,7 +12,7 @@
 
 static const uint8_t group_of[HKM_LEARN_STRATEGIES] = {
 #define GROUP(name) [HKM_STRATEGY_##name] = HKM_GROUP_##name + 1, /* 0 is left for the strategies of the group before */
-#define STRATEGY(name, changes)
+#define STRATEGY(name, part, changes)
 #include "learn.def"
 #undef GROUP
 #undef STRATEGY
@@ -41,7 +41,7 @@ static const struct {
     uint8_t row;
 } change[] = {
 #define GROUP(name) { 0, END },
-#define STRATEGY(name, changes) changes { 0, END },
+#define STRATEGY(name, part, changes) changes { 0, END },
 #define SET(field, to) \
     { (to) == SIZE_MAX >> 10 ? UINT32_MAX : (uint32_t)(to), offsetof(struct hkm_policy, field) / sizeof(hkm_word) },
 #include "learn.def"
@@ -63,7 +63,7 @@ HKM_COLD const char *hkm_learn_name(unsigned strategy)
 {
     static const char names[] =
 #define GROUP(name) #name "\0"
-#define STRATEGY(name, changes) #name "\0"
+#define STRATEGY(name, part, changes) #name "\0"
 #include "learn.def"
 #undef GROUP
 #undef STRATEGY
@@ -113,23 +113,52 @@ static void rate(struct hkm_learn *l, unsigned a, unsigned b, unsigned score_of_
     l->rating[a] = (int16_t)(l->rating[a] - by);
 }
 
+/* Where little is paid for what it may save, it is not worth a trial: an eighth, or, of idle memory, half of it all, as what
+ * gives memory back earlier may cost many times as much. */
+static bool is_promising(const struct hkm_learn *l, unsigned s)
+{
+    static const uint8_t part_of[] = {
+#define GROUP(name) 0,
+#define STRATEGY(name, part, changes) HKM_LEARN_##part,
+#include "learn.def"
+#undef GROUP
+#undef STRATEGY
+    };
+    uint64_t part = l->paid[part_of[s]], all = l->paid[0] + l->paid[1] + l->paid[2];
+    return part_of[s] == HKM_LEARN_IDLE ? part >= all / 2 && !l->kept_kb : part >= all / 8;
+}
+
 /* The best rated of those that have not had their match, the first of them in the table where they are equal. */
 HKM_COLD unsigned hkm_learn_select(const struct hkm_learn *l)
 {
     unsigned best = 0;
     for (unsigned s = 1; s < HKM_LEARN_STRATEGIES; s++)
-        if (l->playable >> s & 1 && !l->games[s] && (!best || l->rating[s] > l->rating[best]))
+        if (l->playable >> s & 1 && !l->games[s] && is_promising(l, s) && (!best || l->rating[s] > l->rating[best]))
             best = s;
     return best;
 }
 
 /* ---- cost ------------------------------------------------------------------------------------------------------- */
 
-HKM_COLD uint64_t hkm_learn_cost(const struct hkm_learn_price *price, const struct hkm_learn_sample *s)
+static uint64_t part_of_cost(const struct hkm_learn_price *price, const struct hkm_learn_sample *s, unsigned part)
 {
     uint64_t faults = s->faults > s->populated ? s->faults - s->populated : 0;
-    return s->slow_ns + faults * price->fault_ns + s->populated * price->populate_ns + s->purged * price->purge_ns +
-           (s->idle >> 10) * s->ms / 1024 * HKM_LEARN_IDLE_NS / 1000;
+    switch (part) {
+    case HKM_LEARN_TIME:
+        return s->slow_ns;
+    case HKM_LEARN_FAULTS:
+        return faults * price->fault_ns + s->populated * price->populate_ns + s->purged * price->purge_ns;
+    default:
+        return (s->idle >> 10) * s->ms / 1024 * HKM_LEARN_IDLE_NS / 1000;
+    }
+}
+
+HKM_COLD uint64_t hkm_learn_cost(const struct hkm_learn_price *price, const struct hkm_learn_sample *s)
+{
+    uint64_t cost = 0;
+    for (unsigned i = 0; i < HKM_LEARN_PARTS; i++)
+        cost += part_of_cost(price, s, i);
+    return cost;
 }
 
 /* Cost of 1024 events; what is beyond 2^50 is so by a fault of a clock or counter, and must not overflow what follows. */
@@ -326,7 +355,8 @@ static void watch(struct hkm_learn *l, const struct hkm_learn_sample *s, uint64_
         return;
     }
     int64_t gain = gain_of(l->usual, now);
-    l->drifting = gain < -HKM_LEARN_DRIFT || gain > HKM_LEARN_DRIFT ? l->drifting + 1 : 0;
+    /* Twice as much is no drift any more. */
+    l->drifting = gain < -HKM_LEARN_DRIFT || gain > HKM_LEARN_DRIFT ? l->drifting + (gain <= -HKM_LEARN_ONE ? 4 : 1) : 0;
     if (l->drifting < HKM_LEARN_DRIFTING || l->mode != HKM_EVO_LEARN)
         return;
     l->drifts++;
@@ -362,33 +392,103 @@ static void adapt_caches(struct hkm_learn *l, const struct hkm_learn_sample *s, 
     }
 }
 
+/* Pages that were given back and are faulted in again soon were given back in vain.  Where that happens, more is kept, four
+ * times as much each time, and for as long as costs what a fault and a purge cost: what is not needed until then goes back by
+ * its age, half of it in each half of that time.  So what is kept in vain costs as much as a fault.  No more of it is than
+ * came back before, or was used again (an eighth of that counts); then all is as the options say. */
+static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, size_t base_kb)
+{
+    const struct hkm_learn_price *price = &l->price;
+    const uint64_t many = (uint64_t)1 << 32; /* of no counter that is right */
+    uint64_t each = price->page * HKM_LEARN_IDLE_NS >> 20; /* ns: of a page in 1000 ms */
+    uint64_t pays = each ? (price->fault_ns + price->purge_ns) * 1000 / each : 0, kb = price->page >> 10;
+    pays = pays < 2000 ? 2000 : pays < 10000 ? pays : 10000;
+    l->keep_ms = pays / 2;
+    l->credit += s->returned < many ? s->returned : 0;
+    uint64_t back = l->credit < s->faults ? l->credit : s->faults;
+    l->credit -= back;
+    uint64_t gone = s->ms < pays ? l->credit * s->ms / pays : l->credit;
+    l->credit -= gone;
+    l->regret = l->regret - l->regret / 8 + back;
+    uint64_t most = 2 * (l->kept_kb / kb) * 8; /* what a burst may leave there */
+    l->trust += back + (s->reused < many ? s->reused / 8 : 0);
+    l->trust = l->trust < most ? l->trust : most;
+    l->trust -= gone < l->trust ? gone : l->trust;
+    if (l->state == HKM_LEARN_WAIT)
+        return;
+    if (back && l->regret * kb >= HKM_LEARN_REGRET_KB && base_kb) {
+        uint64_t from = l->kept_kb ? l->kept_kb : base_kb;
+        l->kept_kb = from * 4 < HKM_LEARN_KEEP_KB ? from * 4 : HKM_LEARN_KEEP_KB;
+        l->trust += l->regret;
+        l->regret = 0;
+    } else if (l->kept_kb && !l->trust) {
+        l->kept_kb = 0;
+    }
+}
+
+/* Only rows that are as the options' defaults. */
+static void raise(struct hkm_policy *p, const struct hkm_policy *base, unsigned row, uint64_t to)
+{
+    size_t is = hkm_load((const hkm_word *)base + row);
+    if (is == hkm_load((const hkm_word *)&hkm_policy_default + row) && is < to)
+        hkm_store((hkm_word *)p + row, (size_t)to);
+}
+#define RAISE(p, base, field, to) raise(p, base, offsetof(struct hkm_policy, field) / sizeof(hkm_word), to)
+
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
+
+/* Is something in force that is but tried? */
+HKM_COLD bool hkm_learn_is_trial(const struct hkm_learn *l)
+{
+    return (l->state == HKM_LEARN_PLAY && is_challengers(l->step)) || l->canary_in_force;
+}
+
+HKM_COLD bool hkm_learn_explodes(const struct hkm_learn *l, const struct hkm_learn_sample *s)
+{
+    return hkm_learn_is_trial(l) && hkm_learn_cost(&l->price, s) / HKM_LEARN_EXPLOSION > l->calm / 1024 * HKM_LEARN_EPOCH_MS + 1000000;
+}
+
+/* What of late was so much is now a bit more like this. */
+static void follow(uint64_t *mean, uint64_t value) { *mean = *mean ? *mean - *mean / 16 + value / 16 : value; }
 
 HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample *s, struct hkm_policy *p)
 {
+    const struct hkm_policy base = *p;
     uint64_t cost = hkm_learn_cost(&l->price, s);
-    size_t base_cache = hkm_load(&p->cache_kb);
     l->epochs++;
     l->cost_all += cost;
     l->events_all += s->events;
     l->ms_all += s->ms;
-    switch ((enum hkm_learn_state)l->state) {
-    case HKM_LEARN_WAIT:
+    if (!hkm_learn_is_trial(l)) {
+        if (s->ms)
+            follow(&l->calm, cost / s->ms * 1024);
+        for (unsigned i = 0; i < HKM_LEARN_PARTS; i++)
+            follow(&l->paid[i], part_of_cost(&l->price, s, i));
+    }
+    if (hkm_learn_explodes(l, s)) {
+        l->exploded++;
+        l->lost += cost - l->calm / 1024 * s->ms < cost ? cost - l->calm / 1024 * s->ms : 0;
+        if (l->state == HKM_LEARN_PLAY) {
+            rate(l, l->chosen[hkm_learn_group(l->playing)], l->playing, 0);
+            end_match(l, false);
+        } else {
+            roll_back(l);
+        }
+    } else if (l->state == HKM_LEARN_WAIT) {
         if (l->ms_all >= HKM_LEARN_FROM_MS && l->events_all >= HKM_LEARN_FROM_EVENTS)
             next_match(l);
-        break;
-    case HKM_LEARN_PLAY:
+    } else if (l->state == HKM_LEARN_PLAY) {
         play(l, s, cost);
-        break;
-    case HKM_LEARN_CANARIED:
+    } else if (l->state == HKM_LEARN_CANARIED) {
         canary(l, s, cost);
-        break;
-    case HKM_LEARN_FROZEN:
+    } else {
         watch(l, s, cost);
-        break;
     }
-    if (l->state != HKM_LEARN_WAIT)
-        adapt_caches(l, s, base_cache);
+    if (l->mode != HKM_EVO_FROZEN) {
+        adapt_pace(l, s, hkm_load(&base.dirty_kb));
+        if (l->state != HKM_LEARN_WAIT)
+            adapt_caches(l, s, hkm_load(&base.cache_kb));
+    }
     /* The policy of the next epoch. */
     l->canary_in_force = l->state == HKM_LEARN_CANARIED && l->step >= HKM_LEARN_CANARY - 1;
     bool challenged = l->state == HKM_LEARN_PLAY && is_challengers(l->step);
@@ -398,5 +498,11 @@ HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample
                                                                        : l->chosen[g],
                         p);
     if (l->cache_kb)
-        hkm_store(&p->cache_kb, (size_t)l->cache_kb);
+        RAISE(p, &base, cache_kb, l->cache_kb);
+    if (l->kept_kb) {
+        RAISE(p, &base, dirty_kb, l->kept_kb);
+        RAISE(p, &base, purge_ms, l->keep_ms);
+        RAISE(p, &base, bigcache_floor_kb, l->kept_kb * 8 < HKM_LEARN_KEEP_KB ? l->kept_kb * 8 : HKM_LEARN_KEEP_KB);
+        RAISE(p, &base, bigcache_ms, l->keep_ms);
+    }
 }

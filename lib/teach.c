@@ -20,7 +20,7 @@ hkm_word hkm_teach_next;
 static hkm_word busy;
 
 struct totals {
-    uint64_t events, slots, faults, populated, purged, misses, denied;
+    uint64_t events, slots, faults, populated, purged, returned, reused, misses, denied;
 };
 
 static struct {
@@ -73,10 +73,11 @@ static HKM_COLD struct totals add_up(size_t *heaps, uint64_t *free_bytes)
 {
     const struct hkm_superslab_stats *st = &hkm_superslab_stats;
     struct totals t = { .faults = hkm_load(&st->faulted), .populated = hkm_load(&st->prefaulted) >> hkm_os.page_bits,
-                        .purged = hkm_load(&st->purged) >> hkm_os.page_bits };
+                        .purged = hkm_load(&st->purged) >> hkm_os.page_bits,
+                        .returned = hkm_load(&st->returned), .reused = hkm_load(&st->reused) };
     size_t sum = 0, n = 0;
     /* Slots count as events, warm or not: what is counted is what the program does, whatever the policy. */
-    t.slots = t.events = (t.faults + hkm_load(&st->reused)) >> (HKM_SLOT_SHIFT - hkm_os.page_bits);
+    t.slots = t.events = (t.faults + t.reused) >> (HKM_SLOT_SHIFT - hkm_os.page_bits);
     for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next, n++) {
         t.events += hkm_load(&h->events);
         t.misses += hkm_load(&h->count.refills) + hkm_load(&h->count.flushes);
@@ -101,6 +102,8 @@ static struct hkm_learn_sample sample(const struct totals *now, const struct tot
         .faults = since(now->faults, was->faults),
         .populated = since(now->populated, was->populated),
         .purged = since(now->purged, was->purged),
+        .returned = since(now->returned, was->returned),
+        .reused = since(now->reused, was->reused),
         .misses = since(now->misses, was->misses),
         .denied = since(now->denied, was->denied),
         .allowed = hkm_heap_allowed(),
@@ -125,14 +128,15 @@ static HKM_COLD void say(const char *what)
 
 static HKM_COLD void begin(size_t now, const struct hkm_policy *base, size_t generation)
 {
-    enum hkm_learn_mode mode = hkm_load(&hkm_option.disable_elo) ? HKM_EVO_FROZEN
-                                                                 : (enum hkm_learn_mode)hkm_load(&hkm_option.evo_policy);
+    enum hkm_learn_mode mode = (enum hkm_learn_mode)hkm_load(&hkm_option.evo_policy);
     size_t heaps;
     class_room.base = *base;
     class_room.generation = generation;
     class_room.since = now;
     class_room.last = add_up(&heaps, &idle_in_slabs);
     hkm_learn_begin(&class_room.learn, base, mode, class_room.price);
+    if (hkm_load(&hkm_option.disable_elo))
+        class_room.learn.playable = 0;
 }
 
 
@@ -148,22 +152,24 @@ static HKM_COLD void epoch(size_t now)
         return;
     }
     struct totals t = add_up(&heaps, &idle_in_slabs);
+    struct hkm_learn_sample s = sample(&t, &class_room.last, ms);
     /* With many threads, adding up takes long: it is to stay a thousandth of the time. */
-    hkm_store(&hkm_teach_next, now + HKM_LEARN_EPOCH_MS * (1 + heaps / 256));
-    if (since(t.events, class_room.last.events) < HKM_LEARN_EPOCH_EVENTS)
+    size_t few = 1 + heaps / 256;
+    bool over = ms >= HKM_LEARN_EPOCH_MS && s.events >= (l->epochs ? HKM_LEARN_EPOCH_EVENTS : HKM_LEARN_FROM_EVENTS);
+    hkm_store(&hkm_teach_next, now + few * (over ? HKM_LEARN_EPOCH_MS : HKM_LEARN_GLANCE_MS));
+    if (!over && !hkm_learn_explodes(l, &s))
         return;
-    if (l->state == HKM_LEARN_WAIT && l->epochs == 0) {
-        if (since(t.events, class_room.last.events) < HKM_LEARN_FROM_EVENTS)
-            return;
+    if (!l->epochs) {
         find_prices(&l->price);
         class_room.price = l->price;
     }
-    struct hkm_learn_sample s = sample(&t, &class_room.last, ms);
     uint32_t adopted = l->adopted, back = l->rolled_back;
     class_room.last = t;
     class_room.since = now;
     hkm_learn_epoch(l, &s, &p);
     (void)hkm_policy_publish(&p);
+    if (hkm_learn_is_trial(l))
+        hkm_store(&hkm_teach_next, now + few * HKM_LEARN_GLANCE_MS);
     if (hkm_load(&hkm_option.verbose) && (l->adopted != adopted || l->rolled_back != back))
         say(l->adopted != adopted ? "adopted" : "rolled back");
 }
