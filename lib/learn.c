@@ -59,21 +59,6 @@ HKM_COLD void hkm_learn_apply(unsigned strategy, struct hkm_policy *p)
         hkm_store((hkm_word *)p + change[i].row, change[i].value == UINT32_MAX ? SIZE_MAX >> 10 : change[i].value);
 }
 
-HKM_COLD const char *hkm_learn_name(unsigned strategy)
-{
-    static const char names[] =
-#define GROUP(name) #name "\0"
-#define STRATEGY(name, part, changes) #name "\0"
-#include "learn.def"
-#undef GROUP
-#undef STRATEGY
-        ;
-    const char *name = names;
-    while (strategy--)
-        name += hkm_length(name) + 1;
-    return name;
-}
-
 /* It differs from what the options say, stays within the ranges, and touches no row that an option has set. */
 static HKM_COLD bool may_play(unsigned s, const struct hkm_policy *base)
 {
@@ -109,8 +94,8 @@ static unsigned expected(int d)
 static void rate(struct hkm_learn *l, unsigned a, unsigned b, unsigned score_of_b)
 {
     int by = HKM_LEARN_K * ((int)score_of_b - (int)expected(l->rating[a] - l->rating[b])) / 1024;
-    l->rating[b] = (int16_t)(l->rating[b] + by);
-    l->rating[a] = (int16_t)(l->rating[a] - by);
+    l->rating[b] = (l->rating[b] + by);
+    l->rating[a] = (l->rating[a] - by);
 }
 
 /* Where little is paid for what it may save, it is not worth a trial: an eighth, or, of idle memory, half of it all, as what
@@ -218,7 +203,7 @@ HKM_COLD void hkm_learn_begin(struct hkm_learn *l, const struct hkm_policy *base
     for (unsigned s = 0; s < HKM_LEARN_STRATEGIES; s++) {
         l->rating[s] = HKM_LEARN_ELO;
         if (is_first(s))
-            l->chosen[hkm_learn_group(s)] = (uint8_t)s;
+            l->chosen[hkm_learn_group(s)] = s;
         else if (may_play(s, base))
             l->playable |= (uint32_t)1 << s;
     }
@@ -363,12 +348,12 @@ static void watch(struct hkm_learn *l, const struct hkm_learn_sample *s, uint64_
     for (unsigned g = 0; g < HKM_LEARN_GROUPS; g++) {
         unsigned now_in_force = l->chosen[g], first = first_of(now_in_force);
         if (now_in_force != first) { /* the safe one again, and the other is the first challenger */
-            l->chosen[g] = (uint8_t)first;
+            l->chosen[g] = first;
             l->rolled_back++;
         }
     }
     for (unsigned i = 0; i < HKM_LEARN_STRATEGIES; i++) {
-        l->rating[i] = (int16_t)((l->rating[i] + HKM_LEARN_ELO) / 2);
+        l->rating[i] = ((l->rating[i] + HKM_LEARN_ELO) / 2);
         l->games[i] = 0;
     }
     next_match(l);
@@ -410,7 +395,7 @@ static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, si
     uint64_t gone = s->ms < pays ? l->credit * s->ms / pays : l->credit;
     l->credit -= gone;
     l->regret = l->regret - l->regret / 8 + back;
-    uint64_t most = 2 * (l->kept_kb / kb) * 8; /* what a burst may leave there */
+    uint64_t most = l->kept_kb / kb * (uint64_t)16; /* what a burst may leave there */
     l->trust += back + (s->reused < many ? s->reused / 8 : 0);
     l->trust = l->trust < most ? l->trust : most;
     l->trust -= gone < l->trust ? gone : l->trust;
@@ -418,11 +403,13 @@ static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, si
         return;
     if (back && l->regret * kb >= HKM_LEARN_REGRET_KB && base_kb) {
         uint64_t from = l->kept_kb ? l->kept_kb : base_kb;
-        l->kept_kb = from * 4 < HKM_LEARN_KEEP_KB ? from * 4 : HKM_LEARN_KEEP_KB;
+        l->kept_kb = (uint32_t)(from * 4 < HKM_LEARN_KEEP_KB ? from * 4 : HKM_LEARN_KEEP_KB);
+        l->raised++;
         l->trust += l->regret;
         l->regret = 0;
     } else if (l->kept_kb && !l->trust) {
         l->kept_kb = 0;
+        l->lowered++;
     }
 }
 
@@ -502,7 +489,7 @@ HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample
     if (l->kept_kb) {
         RAISE(p, &base, dirty_kb, l->kept_kb);
         RAISE(p, &base, purge_ms, l->keep_ms);
-        RAISE(p, &base, bigcache_floor_kb, l->kept_kb * 8 < HKM_LEARN_KEEP_KB ? l->kept_kb * 8 : HKM_LEARN_KEEP_KB);
+        RAISE(p, &base, bigcache_floor_kb, l->kept_kb < HKM_LEARN_KEEP_KB / 8 ? l->kept_kb * 8 : HKM_LEARN_KEEP_KB);
         RAISE(p, &base, bigcache_ms, l->keep_ms);
     }
 }

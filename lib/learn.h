@@ -83,11 +83,22 @@ enum hkm_learn_part { HKM_LEARN_TIME, HKM_LEARN_FAULTS, HKM_LEARN_IDLE, HKM_LEAR
 enum hkm_learn_mode { HKM_EVO_LEARN, HKM_EVO_CANARY, HKM_EVO_FROZEN };
 enum hkm_learn_state { HKM_LEARN_WAIT, HKM_LEARN_PLAY, HKM_LEARN_CANARIED, HKM_LEARN_FROZEN };
 
+/* What is shown of it (live.def): how often this has happened; what is done now; and what may stay of free memory, by ACE. */
+#define HKM_LEARN_SHOWN(X) \
+    X(epochs) X(matches) X(adopted) X(canaries) X(rolled_back) X(drifts) X(exploded) X(raised) X(lowered) X(state) X(kept_kb)
+
 struct hkm_learn {
+    /* These come first, 32 bits each; live.c has their names. */
+#define X(name) uint32_t name;
+    HKM_LEARN_SHOWN(X)
+#undef X
+    uint32_t chosen[HKM_LEARN_GROUPS]; /* strategies in force */
+    int32_t rating[HKM_LEARN_STRATEGIES];
+    /* The rest is nobody's business. */
     struct hkm_learn_price price;
     uint32_t playable;      /* a bit for each strategy */
-    uint8_t mode, state;
-    uint8_t chosen[HKM_LEARN_GROUPS], candidate[HKM_LEARN_GROUPS]; /* strategies: in force; to be a canary */
+    uint8_t mode;
+    uint32_t candidate[HKM_LEARN_GROUPS]; /* strategies that are to be a canary */
     uint8_t playing;        /* the challenger */
     uint8_t step;           /* of the eight epochs of A-B-B-A, each twice; of 16 with a canary */
     uint8_t tests;          /* canary epochs so far */
@@ -99,7 +110,6 @@ struct hkm_learn {
     /* The quadruple: events and cost of A and B as far as they count, and of all B epochs. */
     uint64_t cost[2], events[2], tried, tried_cost;
     uint64_t resident[2], residents[2]; /* sums, epochs */
-    int16_t rating[HKM_LEARN_STRATEGIES];
     uint8_t games[HKM_LEARN_STRATEGIES];
     uint64_t cost_all, events_all, ms_all; /* since the process began to be watched */
     uint64_t lost;          /* by exploration, less what it has won; never below 0 */
@@ -108,12 +118,9 @@ struct hkm_learn {
     uint64_t calm;          /* cost of 1024 ms when nothing is tried, of late */
     uint64_t paid[HKM_LEARN_PARTS]; /* what cost is made of, of late */
     uint64_t cache_kb;      /* ACE; 0: as the options say */
-    uint64_t kept_kb;       /* likewise: free memory that may stay; for so long: */
-    uint64_t keep_ms;
+    uint64_t keep_ms;       /* for so long kept_kb may stay; that is 0 where all is as the options say */
     uint64_t credit, regret, trust; /* pages: given back, and may come back yet; given back in vain; may be kept in vain */
     uint32_t refused, idle_for;
-    /* What happened. */
-    uint32_t epochs, matches, adopted, canaries, rolled_back, drifts, exploded;
 };
 
 /* base: what the options say. */
@@ -129,6 +136,5 @@ unsigned hkm_learn_select(const struct hkm_learn *l);
 /* Makes its changes; the first of a group has none. */
 void hkm_learn_apply(unsigned strategy, struct hkm_policy *policy);
 unsigned hkm_learn_group(unsigned strategy);
-const char *hkm_learn_name(unsigned strategy); /* of the first of a group: the group's */
 
 #endif

@@ -24,12 +24,13 @@ struct totals {
 };
 
 static struct {
-    struct hkm_learn learn;
+    struct hkm_learn learn;      /* first: live.def shows what it begins with */
     struct hkm_learn_price price;
     struct hkm_policy base;      /* what the options said when learning began */
     struct totals last;
     size_t generation, since;    /* of the process that learns, plus 1; ms: when the epoch began */
 } class_room;
+HKM_SHOWN(class_room, hkm_teach_shown);
 
 const struct hkm_learn *hkm_teach_state(void) { return &class_room.learn; }
 
@@ -37,32 +38,27 @@ const struct hkm_learn *hkm_teach_state(void) { return &class_room.learn; }
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Measured twice, of which the lesser counts: it may have lost the processor. */
+/* Measured twice, of which the lesser counts: it may have lost the processor.  Of pages that are faulted in together, three
+ * quarters of it (docs/performance.md). */
 static HKM_COLD void find_prices(struct hkm_learn_price *price)
 {
     enum { PAGES = 32 };
-    size_t page = hkm_os.page, fault = SIZE_MAX, populate = SIZE_MAX, purge = SIZE_MAX;
-    char *p = hkm_os_map(2 * PAGES * page);
-    *price = (struct hkm_learn_price){ 700, 500, 150, page };
-    if (!p)
-        return;
-    for (unsigned tries = 0; tries < 2; tries++) {
+    size_t page = hkm_os.page, bytes = PAGES * page, fault = SIZE_MAX, purge = SIZE_MAX;
+    char *p = hkm_os_map(bytes);
+    for (unsigned tries = 0; p && tries < 2; tries++) {
         size_t t = hkm_os_ns();
-        for (size_t i = 0; i < PAGES; i++)
-            ((volatile char *)p)[i * page] = 1;
+        for (size_t i = 0; i < bytes; i += page)
+            ((volatile char *)p)[i] = 1;
         fault = least(fault, hkm_os_ns() - t);
         t = hkm_os_ns();
-        bool populated = hkm_os_populate(p + PAGES * page, PAGES * page) == HKM_POPULATED;
-        populate = populated ? least(populate, hkm_os_ns() - t) : least(populate, fault);
-        t = hkm_os_ns();
-        if (hkm_os_purge(p, PAGES * page))
-            purge = least(purge, hkm_os_ns() - t);
-        (void)hkm_os_purge(p + PAGES * page, PAGES * page);
+        (void)hkm_os_purge(p, bytes);
+        purge = least(purge, hkm_os_ns() - t);
     }
-    hkm_os_unmap(p, 2 * PAGES * page);
-    price->fault_ns = fault / PAGES;
-    price->populate_ns = populate / PAGES;
-    price->purge_ns = purge == SIZE_MAX ? 0 : purge / PAGES;
+    if (p)
+        hkm_os_unmap(p, bytes);
+    else
+        fault = 700 * PAGES, purge = 150 * PAGES;
+    *price = (struct hkm_learn_price){ fault / PAGES, fault / PAGES * 3 / 4, purge / PAGES, page };
 }
 
 /* ---- epochs ----------------------------------------------------------------------------------------------------- */
@@ -112,20 +108,6 @@ static struct hkm_learn_sample sample(const struct totals *now, const struct tot
     };
 }
 
-static HKM_COLD void say(const char *what)
-{
-    struct hkm_msg m = { 0 };
-    const struct hkm_learn *l = &class_room.learn;
-    hkm_msg_str(&m, "learning: ");
-    hkm_msg_str(&m, what);
-    hkm_msg_str(&m, "; in force:");
-    for (unsigned g = 0; g < HKM_LEARN_GROUPS; g++) {
-        hkm_msg_str(&m, " ");
-        hkm_msg_str(&m, hkm_learn_name(l->chosen[g]));
-    }
-    hkm_os_warn(&m);
-}
-
 static HKM_COLD void begin(size_t now, const struct hkm_policy *base, size_t generation)
 {
     enum hkm_learn_mode mode = (enum hkm_learn_mode)hkm_load(&hkm_option.evo_policy);
@@ -163,15 +145,12 @@ static HKM_COLD void epoch(size_t now)
         find_prices(&l->price);
         class_room.price = l->price;
     }
-    uint32_t adopted = l->adopted, back = l->rolled_back;
     class_room.last = t;
     class_room.since = now;
     hkm_learn_epoch(l, &s, &p);
     (void)hkm_policy_publish(&p);
     if (hkm_learn_is_trial(l))
         hkm_store(&hkm_teach_next, now + few * HKM_LEARN_GLANCE_MS);
-    if (hkm_load(&hkm_option.verbose) && (l->adopted != adopted || l->rolled_back != back))
-        say(l->adopted != adopted ? "adopted" : "rolled back");
 }
 
 HKM_COLD void hkm_teach_epoch(size_t now)
