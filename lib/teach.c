@@ -28,6 +28,7 @@ static struct {
     struct hkm_learn_price price;
     struct hkm_policy base;      /* what the options said when learning began */
     struct totals last;
+    size_t gone;                 /* pages of slabs without memory, at most */
     size_t generation, since;    /* of the process that learns, plus 1; ms: when the epoch began */
 } class_room;
 HKM_SHOWN(class_room, hkm_teach_shown);
@@ -63,7 +64,7 @@ static HKM_COLD void find_prices(struct hkm_learn_price *price)
 
 /* ---- epochs ----------------------------------------------------------------------------------------------------- */
 
-static uint64_t idle_in_slabs;
+static uint64_t idle_in_slabs; /* bytes of free blocks */
 
 static HKM_COLD struct totals add_up(size_t *heaps, uint64_t *free_bytes)
 {
@@ -88,17 +89,28 @@ static HKM_COLD struct totals add_up(size_t *heaps, uint64_t *free_bytes)
 /* Counters of a word's width wrap around where words are short. */
 static uint64_t since(uint64_t now, uint64_t before) { return (size_t)now - (size_t)before; }
 
-static struct hkm_learn_sample sample(const struct totals *now, const struct totals *was, size_t ms)
+/* Nobody counts the pages of slabs that were purged and are used again.  But no more of them can be without memory than are
+ * free: what was purged beyond that has come back.  *gone: of those before, and now. */
+static uint64_t back_in_slabs(size_t *gone, uint64_t purged)
 {
+    uint64_t most = idle_in_slabs >> hkm_os.page_bits, all = *gone + purged;
+    *gone = (size_t)(all < most ? all : most);
+    return all - *gone;
+}
+
+static struct hkm_learn_sample sample(const struct totals *now, const struct totals *was, size_t ms, size_t *gone)
+{
+    uint64_t purged = since(now->purged, was->purged), returned = since(now->returned, was->returned);
+    uint64_t in_slabs = back_in_slabs(gone, purged > returned ? purged - returned : 0); /* what is unmapped is not purged */
     uint64_t idle = hkm_superslab_dirty() + hkm_bigcache_bytes() + idle_in_slabs;
     return (struct hkm_learn_sample){
         .ms = ms,
         .events = since(now->events, was->events),
         .slow_ns = since(now->misses, was->misses) * HKM_LEARN_MISS_NS + since(now->slots, was->slots) * HKM_LEARN_SLOT_NS,
-        .faults = since(now->faults, was->faults),
+        .faults = since(now->faults, was->faults) + in_slabs,
         .populated = since(now->populated, was->populated),
-        .purged = since(now->purged, was->purged),
-        .returned = since(now->returned, was->returned),
+        .purged = purged,
+        .returned = returned + in_slabs,
         .reused = since(now->reused, was->reused),
         .misses = since(now->misses, was->misses),
         .denied = since(now->denied, was->denied),
@@ -116,6 +128,7 @@ static HKM_COLD void begin(size_t now, const struct hkm_policy *base, size_t gen
     class_room.generation = generation;
     class_room.since = now;
     class_room.last = add_up(&heaps, &idle_in_slabs);
+    class_room.gone = 0;
     hkm_learn_begin(&class_room.learn, base, mode, class_room.price);
     if (hkm_load(&hkm_option.disable_elo))
         class_room.learn.playable = 0;
@@ -134,11 +147,12 @@ static HKM_COLD void epoch(size_t now)
         return;
     }
     struct totals t = add_up(&heaps, &idle_in_slabs);
-    struct hkm_learn_sample s = sample(&t, &class_room.last, ms);
+    size_t gone = class_room.gone;
+    struct hkm_learn_sample s = sample(&t, &class_room.last, ms, &gone);
     /* With many threads, adding up takes long: it is to stay a thousandth of the time. */
     size_t few = 1 + heaps / 256;
     bool over = ms >= HKM_LEARN_EPOCH_MS && s.events >= (l->epochs ? HKM_LEARN_EPOCH_EVENTS : HKM_LEARN_FROM_EVENTS);
-    hkm_store(&hkm_teach_next, now + few * (over ? HKM_LEARN_EPOCH_MS : HKM_LEARN_GLANCE_MS));
+    hkm_store(&hkm_teach_next, now + few * (hkm_learn_is_trial(l) ? HKM_LEARN_GLANCE_MS : HKM_LEARN_EPOCH_MS));
     if (!over && !hkm_learn_explodes(l, &s))
         return;
     if (!l->epochs) {
@@ -147,6 +161,7 @@ static HKM_COLD void epoch(size_t now)
     }
     class_room.last = t;
     class_room.since = now;
+    class_room.gone = gone;
     hkm_learn_epoch(l, &s, &p);
     (void)hkm_policy_publish(&p);
     if (hkm_learn_is_trial(l))

@@ -176,4 +176,34 @@ START_TEST(faults_are_counted)
 }
 END_TEST
 
-UNIT_MAIN("teach", CK_FORK, not_before_time_and_work, switched_off, options_change, elo_is_off, w_max, child_of_a_fork, faults_are_counted)
+/* Pages inside slabs that were purged and are used again: nobody counts them one by one, but they have come back. */
+START_TEST(slabs_come_back)
+{
+    enum { N = 40000 };
+    static char *p[N];
+    learn();
+    work(300);
+    hkm_teach_epoch(1000);
+    work(300);
+    hkm_teach_epoch(2000);
+    uint64_t before = hkm_teach_state()->regret;
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < N; i++)
+            if (!p[i] && (p[i] = hkm_alloc(1024, NULL)) != NULL)
+                *p[i] = 1;
+        if (round == 2)
+            break;
+        for (unsigned i = 0; i < N; i++)
+            if (i % 40) { /* no slot becomes free */
+                hkm_free_fast(p[i]);
+                p[i] = NULL;
+            }
+        hkm_thread_purge();
+    }
+    hkm_teach_epoch(3000);
+    ck_assert_uint_ge((hkm_teach_state()->regret - before) << hkm_os.page_bits, 30 * MIB);
+}
+END_TEST
+
+UNIT_MAIN("teach", CK_FORK, not_before_time_and_work, switched_off, options_change, elo_is_off, w_max, child_of_a_fork, faults_are_counted,
+          slabs_come_back)
