@@ -176,6 +176,13 @@ START_TEST(faults_are_counted)
 }
 END_TEST
 
+/* An epoch ends, and none will by itself. */
+static void alone(size_t now)
+{
+    hkm_teach_epoch(now);
+    hkm_store(&hkm_teach_next, hkm_os_ms() + 3600000);
+}
+
 /* Pages inside slabs that were purged and are used again: nobody counts them one by one, but they have come back. */
 START_TEST(slabs_come_back)
 {
@@ -183,11 +190,10 @@ START_TEST(slabs_come_back)
     static char *p[N];
     learn();
     work(300);
-    hkm_teach_epoch(1000);
+    alone(1000);
     work(300);
-    hkm_teach_epoch(2000);
+    alone(2000);
     uint64_t before = hkm_teach_state()->regret;
-    hkm_store(&hkm_teach_next, hkm_os_ms() + 3600000); /* no epoch but these */
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < N; i++)
             if (!p[i] && (p[i] = hkm_alloc(1024, NULL)) != NULL)
@@ -201,7 +207,7 @@ START_TEST(slabs_come_back)
             }
         hkm_thread_purge();
     }
-    hkm_teach_epoch(3000);
+    alone(3000);
     ck_assert_uint_ge((hkm_teach_state()->regret - before) << hkm_os.page_bits, 30 * MIB);
 }
 END_TEST
