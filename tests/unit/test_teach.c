@@ -193,7 +193,7 @@ START_TEST(slabs_come_back)
     alone(1000);
     work(300);
     alone(2000);
-    uint64_t before = hkm_teach_state()->regret;
+    ck_assert_uint_eq(hkm_teach_state()->raised, 0);
     for (unsigned round = 0; round < 3; round++) {
         for (unsigned i = 0; i < N; i++)
             if (!p[i] && (p[i] = hkm_alloc(1024, NULL)) != NULL)
@@ -208,7 +208,8 @@ START_TEST(slabs_come_back)
         hkm_thread_purge();
     }
     alone(3000);
-    ck_assert_uint_ge((hkm_teach_state()->regret - before) << hkm_os.page_bits, 30 * MIB);
+    ck_assert_uint_eq(hkm_teach_state()->raised, 1); /* so more may stay from now on */
+    ck_assert_uint_gt(hkm_load(&hkm_policy()->dirty_kb), 4096);
 }
 END_TEST
 
