@@ -91,7 +91,7 @@ static unsigned expected(int d)
     return d < 0 ? 1024 - e : e;
 }
 
-static void rate(struct hkm_learn *l, unsigned a, unsigned b, unsigned score_of_b)
+static HKM_COLD void rate(struct hkm_learn *l, unsigned a, unsigned b, unsigned score_of_b)
 {
     int by = HKM_LEARN_K * ((int)score_of_b - (int)expected(l->rating[a] - l->rating[b])) / 1024;
     l->rating[b] = (l->rating[b] + by);
@@ -125,7 +125,7 @@ HKM_COLD unsigned hkm_learn_select(const struct hkm_learn *l)
 
 /* ---- cost ------------------------------------------------------------------------------------------------------- */
 
-static uint64_t part_of_cost(const struct hkm_learn_price *price, const struct hkm_learn_sample *s, unsigned part)
+static HKM_COLD uint64_t part_of_cost(const struct hkm_learn_price *price, const struct hkm_learn_sample *s, unsigned part)
 {
     uint64_t faults = s->faults > s->populated ? s->faults - s->populated : 0;
     switch (part) {
@@ -147,7 +147,7 @@ HKM_COLD uint64_t hkm_learn_cost(const struct hkm_learn_price *price, const stru
 }
 
 /* Cost of 1024 events; what is beyond 2^50 is so by a fault of a clock or counter, and must not overflow what follows. */
-static uint64_t per_event(uint64_t cost, uint64_t events)
+static HKM_COLD uint64_t per_event(uint64_t cost, uint64_t events)
 {
     const uint64_t most = (uint64_t)1 << 50;
     uint64_t each = events ? (cost < most ? cost : most) * 1024 / events : 0;
@@ -155,7 +155,7 @@ static uint64_t per_event(uint64_t cost, uint64_t events)
 }
 
 /* How much less b is than a, in 1/1024 of a. */
-static int64_t gain_of(uint64_t a, uint64_t b)
+static HKM_COLD int64_t gain_of(uint64_t a, uint64_t b)
 {
     int64_t gain = a ? ((int64_t)a - (int64_t)b) * HKM_LEARN_ONE / (int64_t)a : b ? -HKM_LEARN_ONE : 0;
     return gain < -HKM_LEARN_ONE ? -HKM_LEARN_ONE : gain;
@@ -166,7 +166,7 @@ static int64_t gain_of(uint64_t a, uint64_t b)
 /* A match may begin when all that exploration has cost so far is less than the allowed part. */
 static bool can_afford(const struct hkm_learn *l) { return l->lost <= l->cost_all / HKM_LEARN_LOSS; }
 
-static void forget_quad(struct hkm_learn *l)
+static HKM_COLD void forget_quad(struct hkm_learn *l)
 {
     l->step = 0;
     l->tried = l->tried_cost = 0;
@@ -183,7 +183,7 @@ static void freeze(struct hkm_learn *l)
     l->drifting = 0;
 }
 
-static void next_match(struct hkm_learn *l)
+static HKM_COLD void next_match(struct hkm_learn *l)
 {
     forget_quad(l);
     l->quads = 0;
@@ -214,7 +214,7 @@ HKM_COLD void hkm_learn_begin(struct hkm_learn *l, const struct hkm_policy *base
 _Static_assert(HKM_LEARN_STRATEGIES <= 32, "playable has a bit for each");
 
 /* It is over: the challenger has won, or not. */
-static void end_match(struct hkm_learn *l, bool won)
+static HKM_COLD void end_match(struct hkm_learn *l, bool won)
 {
     l->matches++;
     l->games[l->playing]++;
@@ -251,15 +251,13 @@ static void end_quad(struct hkm_learn *l)
     l->gain_sum += gain;
     l->gain_squares += gain * gain;
     forget_quad(l);
-    /* Beyond doubt: the mean is four times its standard error, which is the root of (n squares - sum^2) / (n^2 (n - 1)); with
-     * many quadruples a bit less will do.  There are a dozen matches, and a look after each quadruple. */
+    /* Beyond doubt: the mean is four times its standard error, which is the root of (n squares - sum^2) / (n^2 (n - 1)).  There
+     * are a dozen matches, and a look after each quadruple. */
     int64_t n = l->quads, sum = l->gain_sum, spread = n * l->gain_squares - sum * sum;
-    if (gain <= -HKM_LEARN_ONE / 2 || (n >= 2 && sum < -n * HKM_LEARN_ONE / 10) || (n >= 3 && sum < 0) || n >= HKM_LEARN_MATCHES)
-        end_match(l, false);
-    else if (n >= 3 && sum >= n * HKM_LEARN_ONE / 5 && sum * sum * (n - 1) >= 12 * spread)
-        end_match(l, true); /* a fifth and more */
-    else if (n >= 4 && sum >= n * HKM_LEARN_GAIN && sum * sum * (n - 1) >= (n < 6 ? 16 : 12) * spread)
+    if (n >= 4 && sum >= n * HKM_LEARN_GAIN && sum * sum * (n - 1) >= 16 * spread)
         end_match(l, true);
+    else if ((n >= 2 && sum < -n * HKM_LEARN_ONE / 10) || (n >= 3 && sum < 0) || n >= HKM_LEARN_MATCHES)
+        end_match(l, false);
 }
 
 /* A-B-B-A: eight epochs, of which those after a change show what the one before has left behind, or what it takes to build up
@@ -280,19 +278,11 @@ static void play(struct hkm_learn *l, const struct hkm_learn_sample *s, uint64_t
         l->cost[b] += cost;
         l->events[b] += s->events;
     }
-    /* What is many times as dear need not be played to the end. */
-    if (b && counts(l->step) && l->events[0] && s->events &&
-        per_event(cost, s->events) > 4 * per_event(l->cost[0], l->events[0])) {
-        account(l, per_event(l->cost[0], l->events[0]));
-        rate(l, l->chosen[hkm_learn_group(l->playing)], l->playing, 0);
-        end_match(l, false);
-        return;
-    }
     if (++l->step == 8)
         end_quad(l);
 }
 
-static void roll_back(struct hkm_learn *l)
+static HKM_COLD void roll_back(struct hkm_learn *l)
 {
     l->rolled_back++;
     l->canary_in_force = false;
@@ -414,7 +404,7 @@ static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, si
 }
 
 /* Only rows that are as the options' defaults. */
-static void raise(struct hkm_policy *p, const struct hkm_policy *base, unsigned row, uint64_t to)
+static HKM_COLD void raise(struct hkm_policy *p, const struct hkm_policy *base, unsigned row, uint64_t to)
 {
     size_t is = hkm_load((const hkm_word *)base + row);
     if (is == hkm_load((const hkm_word *)&hkm_policy_default + row) && is < to)
@@ -436,7 +426,7 @@ HKM_COLD bool hkm_learn_explodes(const struct hkm_learn *l, const struct hkm_lea
 }
 
 /* What of late was so much is now a bit more like this. */
-static void follow(uint64_t *mean, uint64_t value) { *mean = *mean ? *mean - *mean / 16 + value / 16 : value; }
+static HKM_COLD void follow(uint64_t *mean, uint64_t value) { *mean = *mean ? *mean - *mean / 16 + value / 16 : value; }
 
 HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample *s, struct hkm_policy *p)
 {
