@@ -36,7 +36,7 @@ static unsigned first_of(unsigned s)
 
 /* What each strategy changes, in their order; END after each. */
 enum { END = 255 };
-static const struct {
+static const struct __attribute__((packed)) {
     uint32_t value; /* UINT32_MAX: SIZE_MAX >> 10 */
     uint8_t row;
 } change[] = {
