@@ -110,7 +110,9 @@ static bool is_promising(const struct hkm_learn *l, unsigned s)
 #undef STRATEGY
     };
     uint64_t part = l->paid[part_of[s]], all = l->paid[0] + l->paid[1] + l->paid[2];
-    return part_of[s] == HKM_LEARN_IDLE ? part >= all / 2 && !l->kept_kb : part >= all / 8;
+    if (l->kept_kb && s < HKM_STRATEGY_populate) /* that is ACE's now */
+        return false;
+    return part >= all / (part_of[s] == HKM_LEARN_IDLE ? 2 : 8);
 }
 
 /* The best rated of those that have not had their match, the first of them in the table where they are equal. */
@@ -367,6 +369,11 @@ static void adapt_caches(struct hkm_learn *l, const struct hkm_learn_sample *s, 
     }
 }
 
+static bool may_learn(const struct hkm_learn *l)
+{
+    return l->ms_all >= HKM_LEARN_FROM_MS && l->events_all >= HKM_LEARN_FROM_EVENTS;
+}
+
 /* Pages that were given back and are faulted in again soon were given back in vain.  Where that happens, more is kept, four
  * times as much each time, and for as long as costs what a fault and a purge cost: what is not needed until then goes back by
  * its age, half of it in each half of that time.  So what is kept in vain costs as much as a fault.  No more of it is than
@@ -389,7 +396,7 @@ static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, si
     l->trust += back + (s->reused < many ? s->reused / 8 : 0);
     l->trust = l->trust < most ? l->trust : most;
     l->trust -= gone < l->trust ? gone : l->trust;
-    if (l->state == HKM_LEARN_WAIT)
+    if (!may_learn(l))
         return;
     if (back && l->regret * kb >= HKM_LEARN_REGRET_KB && base_kb) {
         uint64_t from = l->kept_kb ? l->kept_kb : base_kb;
@@ -442,6 +449,11 @@ HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample
         for (unsigned i = 0; i < HKM_LEARN_PARTS; i++)
             follow(&l->paid[i], part_of_cost(&l->price, s, i));
     }
+    if (l->mode != HKM_EVO_FROZEN) {
+        adapt_pace(l, s, hkm_load(&base.dirty_kb));
+        if (may_learn(l))
+            adapt_caches(l, s, hkm_load(&base.cache_kb));
+    }
     if (hkm_learn_explodes(l, s)) {
         l->exploded++;
         l->lost += cost - l->calm / 1024 * s->ms < cost ? cost - l->calm / 1024 * s->ms : 0;
@@ -452,7 +464,7 @@ HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample
             roll_back(l);
         }
     } else if (l->state == HKM_LEARN_WAIT) {
-        if (l->ms_all >= HKM_LEARN_FROM_MS && l->events_all >= HKM_LEARN_FROM_EVENTS)
+        if (may_learn(l))
             next_match(l);
     } else if (l->state == HKM_LEARN_PLAY) {
         play(l, s, cost);
@@ -460,11 +472,6 @@ HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample
         canary(l, s, cost);
     } else {
         watch(l, s, cost);
-    }
-    if (l->mode != HKM_EVO_FROZEN) {
-        adapt_pace(l, s, hkm_load(&base.dirty_kb));
-        if (l->state != HKM_LEARN_WAIT)
-            adapt_caches(l, s, hkm_load(&base.cache_kb));
     }
     /* The policy of the next epoch. */
     l->canary_in_force = l->state == HKM_LEARN_CANARIED && l->step >= HKM_LEARN_CANARY - 1;
