@@ -44,7 +44,9 @@ int main(int argc, char **argv)
                     if (hkm_learn_group(a) > 1 || hkm_learn_group(b) > 1) /* the model does not tell the others apart */
                         break;
                 }
+            sim_ace = true;
             struct sim_result r = sim_run(work[w].ph, work[w].count, seed, &l, 0);
+            sim_ace = false;
             learned += (double)r.cost / (double)none.cost / (double)seeds;
             last += (double)r.last / (double)none.last / (double)seeds;
             lost += 100 * (double)l.lost / (double)l.cost_all / (double)seeds;

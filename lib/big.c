@@ -349,8 +349,10 @@ static bool unmap(void *p, bool was_idle)
 {
     /* Out of the table first: once unmapped, the address may be handed out again at once. */
     size_t bytes = leave(p, was_idle, true);
-    if (bytes)
+    if (bytes) {
         hkm_os_unmap(p, bytes);
+        hkm_superslab_note_unmapping(bytes);
+    }
     return bytes != 0;
 }
 

@@ -12,7 +12,7 @@
 
 static const uint8_t group_of[HKM_LEARN_STRATEGIES] = {
 #define GROUP(name) [HKM_STRATEGY_##name] = HKM_GROUP_##name + 1, /* 0 is left for the strategies of the group before */
-#define STRATEGY(name, changes)
+#define STRATEGY(name, part, changes)
 #include "learn.def"
 #undef GROUP
 #undef STRATEGY
@@ -36,12 +36,12 @@ static unsigned first_of(unsigned s)
 
 /* What each strategy changes, in their order; END after each. */
 enum { END = 255 };
-static const struct {
+static const struct __attribute__((packed)) {
     uint32_t value; /* UINT32_MAX: SIZE_MAX >> 10 */
     uint8_t row;
 } change[] = {
 #define GROUP(name) { 0, END },
-#define STRATEGY(name, changes) changes { 0, END },
+#define STRATEGY(name, part, changes) changes { 0, END },
 #define SET(field, to) \
     { (to) == SIZE_MAX >> 10 ? UINT32_MAX : (uint32_t)(to), offsetof(struct hkm_policy, field) / sizeof(hkm_word) },
 #include "learn.def"
@@ -57,21 +57,6 @@ HKM_COLD void hkm_learn_apply(unsigned strategy, struct hkm_policy *p)
         strategy -= change[i].row == END;
     for (; change[i].row != END; i++)
         hkm_store((hkm_word *)p + change[i].row, change[i].value == UINT32_MAX ? SIZE_MAX >> 10 : change[i].value);
-}
-
-HKM_COLD const char *hkm_learn_name(unsigned strategy)
-{
-    static const char names[] =
-#define GROUP(name) #name "\0"
-#define STRATEGY(name, changes) #name "\0"
-#include "learn.def"
-#undef GROUP
-#undef STRATEGY
-        ;
-    const char *name = names;
-    while (strategy--)
-        name += hkm_length(name) + 1;
-    return name;
 }
 
 /* It differs from what the options say, stays within the ranges, and touches no row that an option has set. */
@@ -106,11 +91,28 @@ static unsigned expected(int d)
     return d < 0 ? 1024 - e : e;
 }
 
-static void rate(struct hkm_learn *l, unsigned a, unsigned b, unsigned score_of_b)
+static HKM_COLD void rate(struct hkm_learn *l, unsigned a, unsigned b, unsigned score_of_b)
 {
     int by = HKM_LEARN_K * ((int)score_of_b - (int)expected(l->rating[a] - l->rating[b])) / 1024;
-    l->rating[b] = (int16_t)(l->rating[b] + by);
-    l->rating[a] = (int16_t)(l->rating[a] - by);
+    l->rating[b] = (l->rating[b] + by);
+    l->rating[a] = (l->rating[a] - by);
+}
+
+/* Where little is paid for what it may save, it is not worth a trial: an eighth, or, of idle memory, half of it all, as what
+ * gives memory back earlier may cost many times as much. */
+static bool is_promising(const struct hkm_learn *l, unsigned s)
+{
+    static const uint8_t part_of[] = {
+#define GROUP(name) 0,
+#define STRATEGY(name, part, changes) HKM_LEARN_##part,
+#include "learn.def"
+#undef GROUP
+#undef STRATEGY
+    };
+    uint64_t part = l->paid[part_of[s]], all = l->paid[0] + l->paid[1] + l->paid[2];
+    if (l->kept_kb && s < HKM_STRATEGY_populate) /* that is ACE's now */
+        return false;
+    return part >= all / (part_of[s] == HKM_LEARN_IDLE ? 2 : 8);
 }
 
 /* The best rated of those that have not had their match, the first of them in the table where they are equal. */
@@ -118,22 +120,36 @@ HKM_COLD unsigned hkm_learn_select(const struct hkm_learn *l)
 {
     unsigned best = 0;
     for (unsigned s = 1; s < HKM_LEARN_STRATEGIES; s++)
-        if (l->playable >> s & 1 && !l->games[s] && (!best || l->rating[s] > l->rating[best]))
+        if (l->playable >> s & 1 && !l->games[s] && is_promising(l, s) && (!best || l->rating[s] > l->rating[best]))
             best = s;
     return best;
 }
 
 /* ---- cost ------------------------------------------------------------------------------------------------------- */
 
-HKM_COLD uint64_t hkm_learn_cost(const struct hkm_learn_price *price, const struct hkm_learn_sample *s)
+static HKM_COLD uint64_t part_of_cost(const struct hkm_learn_price *price, const struct hkm_learn_sample *s, unsigned part)
 {
     uint64_t faults = s->faults > s->populated ? s->faults - s->populated : 0;
-    return s->slow_ns + faults * price->fault_ns + s->populated * price->populate_ns + s->purged * price->purge_ns +
-           (s->idle >> 10) * s->ms / 1024 * HKM_LEARN_IDLE_NS / 1000;
+    switch (part) {
+    case HKM_LEARN_TIME:
+        return s->slow_ns;
+    case HKM_LEARN_FAULTS:
+        return faults * price->fault_ns + s->populated * price->populate_ns + s->purged * price->purge_ns;
+    default:
+        return (s->idle >> 10) * s->ms / 1024 * HKM_LEARN_IDLE_NS / 1000;
+    }
+}
+
+HKM_COLD uint64_t hkm_learn_cost(const struct hkm_learn_price *price, const struct hkm_learn_sample *s)
+{
+    uint64_t cost = 0;
+    for (unsigned i = 0; i < HKM_LEARN_PARTS; i++)
+        cost += part_of_cost(price, s, i);
+    return cost;
 }
 
 /* Cost of 1024 events; what is beyond 2^50 is so by a fault of a clock or counter, and must not overflow what follows. */
-static uint64_t per_event(uint64_t cost, uint64_t events)
+static HKM_COLD uint64_t per_event(uint64_t cost, uint64_t events)
 {
     const uint64_t most = (uint64_t)1 << 50;
     uint64_t each = events ? (cost < most ? cost : most) * 1024 / events : 0;
@@ -141,7 +157,7 @@ static uint64_t per_event(uint64_t cost, uint64_t events)
 }
 
 /* How much less b is than a, in 1/1024 of a. */
-static int64_t gain_of(uint64_t a, uint64_t b)
+static HKM_COLD int64_t gain_of(uint64_t a, uint64_t b)
 {
     int64_t gain = a ? ((int64_t)a - (int64_t)b) * HKM_LEARN_ONE / (int64_t)a : b ? -HKM_LEARN_ONE : 0;
     return gain < -HKM_LEARN_ONE ? -HKM_LEARN_ONE : gain;
@@ -152,7 +168,7 @@ static int64_t gain_of(uint64_t a, uint64_t b)
 /* A match may begin when all that exploration has cost so far is less than the allowed part. */
 static bool can_afford(const struct hkm_learn *l) { return l->lost <= l->cost_all / HKM_LEARN_LOSS; }
 
-static void forget_quad(struct hkm_learn *l)
+static HKM_COLD void forget_quad(struct hkm_learn *l)
 {
     l->step = 0;
     l->tried = l->tried_cost = 0;
@@ -169,7 +185,7 @@ static void freeze(struct hkm_learn *l)
     l->drifting = 0;
 }
 
-static void next_match(struct hkm_learn *l)
+static HKM_COLD void next_match(struct hkm_learn *l)
 {
     forget_quad(l);
     l->quads = 0;
@@ -189,7 +205,7 @@ HKM_COLD void hkm_learn_begin(struct hkm_learn *l, const struct hkm_policy *base
     for (unsigned s = 0; s < HKM_LEARN_STRATEGIES; s++) {
         l->rating[s] = HKM_LEARN_ELO;
         if (is_first(s))
-            l->chosen[hkm_learn_group(s)] = (uint8_t)s;
+            l->chosen[hkm_learn_group(s)] = s;
         else if (may_play(s, base))
             l->playable |= (uint32_t)1 << s;
     }
@@ -200,7 +216,7 @@ HKM_COLD void hkm_learn_begin(struct hkm_learn *l, const struct hkm_policy *base
 _Static_assert(HKM_LEARN_STRATEGIES <= 32, "playable has a bit for each");
 
 /* It is over: the challenger has won, or not. */
-static void end_match(struct hkm_learn *l, bool won)
+static HKM_COLD void end_match(struct hkm_learn *l, bool won)
 {
     l->matches++;
     l->games[l->playing]++;
@@ -237,15 +253,13 @@ static void end_quad(struct hkm_learn *l)
     l->gain_sum += gain;
     l->gain_squares += gain * gain;
     forget_quad(l);
-    /* Beyond doubt: the mean is four times its standard error, which is the root of (n squares - sum^2) / (n^2 (n - 1)); with
-     * many quadruples a bit less will do.  There are a dozen matches, and a look after each quadruple. */
+    /* Beyond doubt: the mean is four times its standard error, which is the root of (n squares - sum^2) / (n^2 (n - 1)).  There
+     * are a dozen matches, and a look after each quadruple. */
     int64_t n = l->quads, sum = l->gain_sum, spread = n * l->gain_squares - sum * sum;
-    if (gain <= -HKM_LEARN_ONE / 2 || (n >= 2 && sum < -n * HKM_LEARN_ONE / 10) || (n >= 3 && sum < 0) || n >= HKM_LEARN_MATCHES)
-        end_match(l, false);
-    else if (n >= 3 && sum >= n * HKM_LEARN_ONE / 5 && sum * sum * (n - 1) >= 12 * spread)
-        end_match(l, true); /* a fifth and more */
-    else if (n >= 4 && sum >= n * HKM_LEARN_GAIN && sum * sum * (n - 1) >= (n < 6 ? 16 : 12) * spread)
+    if (n >= 4 && sum >= n * HKM_LEARN_GAIN && sum * sum * (n - 1) >= 16 * spread)
         end_match(l, true);
+    else if ((n >= 2 && sum < -n * HKM_LEARN_ONE / 10) || (n >= 3 && sum < 0) || n >= HKM_LEARN_MATCHES)
+        end_match(l, false);
 }
 
 /* A-B-B-A: eight epochs, of which those after a change show what the one before has left behind, or what it takes to build up
@@ -266,19 +280,11 @@ static void play(struct hkm_learn *l, const struct hkm_learn_sample *s, uint64_t
         l->cost[b] += cost;
         l->events[b] += s->events;
     }
-    /* What is many times as dear need not be played to the end. */
-    if (b && counts(l->step) && l->events[0] && s->events &&
-        per_event(cost, s->events) > 4 * per_event(l->cost[0], l->events[0])) {
-        account(l, per_event(l->cost[0], l->events[0]));
-        rate(l, l->chosen[hkm_learn_group(l->playing)], l->playing, 0);
-        end_match(l, false);
-        return;
-    }
     if (++l->step == 8)
         end_quad(l);
 }
 
-static void roll_back(struct hkm_learn *l)
+static HKM_COLD void roll_back(struct hkm_learn *l)
 {
     l->rolled_back++;
     l->canary_in_force = false;
@@ -326,19 +332,20 @@ static void watch(struct hkm_learn *l, const struct hkm_learn_sample *s, uint64_
         return;
     }
     int64_t gain = gain_of(l->usual, now);
-    l->drifting = gain < -HKM_LEARN_DRIFT || gain > HKM_LEARN_DRIFT ? l->drifting + 1 : 0;
+    /* Twice as much is no drift any more. */
+    l->drifting = gain < -HKM_LEARN_DRIFT || gain > HKM_LEARN_DRIFT ? l->drifting + (gain <= -HKM_LEARN_ONE ? 4 : 1) : 0;
     if (l->drifting < HKM_LEARN_DRIFTING || l->mode != HKM_EVO_LEARN)
         return;
     l->drifts++;
     for (unsigned g = 0; g < HKM_LEARN_GROUPS; g++) {
         unsigned now_in_force = l->chosen[g], first = first_of(now_in_force);
         if (now_in_force != first) { /* the safe one again, and the other is the first challenger */
-            l->chosen[g] = (uint8_t)first;
+            l->chosen[g] = first;
             l->rolled_back++;
         }
     }
     for (unsigned i = 0; i < HKM_LEARN_STRATEGIES; i++) {
-        l->rating[i] = (int16_t)((l->rating[i] + HKM_LEARN_ELO) / 2);
+        l->rating[i] = ((l->rating[i] + HKM_LEARN_ELO) / 2);
         l->games[i] = 0;
     }
     next_match(l);
@@ -362,33 +369,110 @@ static void adapt_caches(struct hkm_learn *l, const struct hkm_learn_sample *s, 
     }
 }
 
+static bool may_learn(const struct hkm_learn *l)
+{
+    return l->ms_all >= HKM_LEARN_FROM_MS && l->events_all >= HKM_LEARN_FROM_EVENTS;
+}
+
+/* Pages that were given back and are faulted in again soon were given back in vain.  Where that happens, more is kept, four
+ * times as much each time, and for as long as costs what a fault and a purge cost: what is not needed until then goes back by
+ * its age, half of it in each half of that time.  So what is kept in vain costs as much as a fault.  No more of it is than
+ * came back before, or was used again (an eighth of that counts); then all is as the options say. */
+static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, size_t base_kb)
+{
+    const struct hkm_learn_price *price = &l->price;
+    const uint64_t many = (uint64_t)1 << 32; /* of no counter that is right */
+    uint64_t each = price->page * HKM_LEARN_IDLE_NS >> 20; /* ns: of a page in 1000 ms */
+    uint64_t pays = each ? (price->fault_ns + price->purge_ns) * 1000 / each : 0, kb = price->page >> 10;
+    pays = pays < 2000 ? 2000 : pays < 10000 ? pays : 10000;
+    l->keep_ms = pays / 2;
+    l->credit += s->returned < many ? s->returned : 0;
+    uint64_t back = l->credit < s->faults ? l->credit : s->faults;
+    l->credit -= back;
+    uint64_t gone = s->ms < pays ? l->credit * s->ms / pays : l->credit;
+    l->credit -= gone;
+    l->regret = l->regret - l->regret / 8 + back;
+    uint64_t most = l->kept_kb / kb * (uint64_t)16; /* what a burst may leave there */
+    l->trust += back + (s->reused < many ? s->reused / 8 : 0);
+    l->trust = l->trust < most ? l->trust : most;
+    l->trust -= gone < l->trust ? gone : l->trust;
+    if (!may_learn(l))
+        return;
+    if (back && l->regret * kb >= HKM_LEARN_REGRET_KB && base_kb) {
+        uint64_t from = l->kept_kb ? l->kept_kb : base_kb;
+        l->kept_kb = (uint32_t)(from * 4 < HKM_LEARN_KEEP_KB ? from * 4 : HKM_LEARN_KEEP_KB);
+        l->raised++;
+        l->trust += l->regret;
+        l->regret = 0;
+    } else if (l->kept_kb && !l->trust) {
+        l->kept_kb = 0;
+        l->lowered++;
+    }
+}
+
+/* Only rows that are as the options' defaults. */
+static HKM_COLD void raise(struct hkm_policy *p, const struct hkm_policy *base, unsigned row, uint64_t to)
+{
+    size_t is = hkm_load((const hkm_word *)base + row);
+    if (is == hkm_load((const hkm_word *)&hkm_policy_default + row) && is < to)
+        hkm_store((hkm_word *)p + row, (size_t)to);
+}
+#define RAISE(p, base, field, to) raise(p, base, offsetof(struct hkm_policy, field) / sizeof(hkm_word), to)
+
 /* ---- all of it -------------------------------------------------------------------------------------------------- */
+
+/* Is something in force that is but tried? */
+HKM_COLD bool hkm_learn_is_trial(const struct hkm_learn *l)
+{
+    return (l->state == HKM_LEARN_PLAY && is_challengers(l->step)) || l->canary_in_force;
+}
+
+HKM_COLD bool hkm_learn_explodes(const struct hkm_learn *l, const struct hkm_learn_sample *s)
+{
+    return hkm_learn_is_trial(l) && hkm_learn_cost(&l->price, s) / HKM_LEARN_EXPLOSION > l->calm / 1024 * HKM_LEARN_EPOCH_MS + 1000000;
+}
+
+/* What of late was so much is now a bit more like this. */
+static HKM_COLD void follow(uint64_t *mean, uint64_t value) { *mean = *mean ? *mean - *mean / 16 + value / 16 : value; }
 
 HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample *s, struct hkm_policy *p)
 {
+    const struct hkm_policy base = *p;
     uint64_t cost = hkm_learn_cost(&l->price, s);
-    size_t base_cache = hkm_load(&p->cache_kb);
     l->epochs++;
     l->cost_all += cost;
     l->events_all += s->events;
     l->ms_all += s->ms;
-    switch ((enum hkm_learn_state)l->state) {
-    case HKM_LEARN_WAIT:
-        if (l->ms_all >= HKM_LEARN_FROM_MS && l->events_all >= HKM_LEARN_FROM_EVENTS)
-            next_match(l);
-        break;
-    case HKM_LEARN_PLAY:
-        play(l, s, cost);
-        break;
-    case HKM_LEARN_CANARIED:
-        canary(l, s, cost);
-        break;
-    case HKM_LEARN_FROZEN:
-        watch(l, s, cost);
-        break;
+    if (!hkm_learn_is_trial(l)) {
+        if (s->ms)
+            follow(&l->calm, cost / s->ms * 1024);
+        for (unsigned i = 0; i < HKM_LEARN_PARTS; i++)
+            follow(&l->paid[i], part_of_cost(&l->price, s, i));
     }
-    if (l->state != HKM_LEARN_WAIT)
-        adapt_caches(l, s, base_cache);
+    if (l->mode != HKM_EVO_FROZEN) {
+        adapt_pace(l, s, hkm_load(&base.dirty_kb));
+        if (may_learn(l))
+            adapt_caches(l, s, hkm_load(&base.cache_kb));
+    }
+    if (hkm_learn_explodes(l, s)) {
+        l->exploded++;
+        l->lost += cost - l->calm / 1024 * s->ms < cost ? cost - l->calm / 1024 * s->ms : 0;
+        if (l->state == HKM_LEARN_PLAY) {
+            rate(l, l->chosen[hkm_learn_group(l->playing)], l->playing, 0);
+            end_match(l, false);
+        } else {
+            roll_back(l);
+        }
+    } else if (l->state == HKM_LEARN_WAIT) {
+        if (may_learn(l))
+            next_match(l);
+    } else if (l->state == HKM_LEARN_PLAY) {
+        play(l, s, cost);
+    } else if (l->state == HKM_LEARN_CANARIED) {
+        canary(l, s, cost);
+    } else {
+        watch(l, s, cost);
+    }
     /* The policy of the next epoch. */
     l->canary_in_force = l->state == HKM_LEARN_CANARIED && l->step >= HKM_LEARN_CANARY - 1;
     bool challenged = l->state == HKM_LEARN_PLAY && is_challengers(l->step);
@@ -398,5 +482,11 @@ HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample
                                                                        : l->chosen[g],
                         p);
     if (l->cache_kb)
-        hkm_store(&p->cache_kb, (size_t)l->cache_kb);
+        RAISE(p, &base, cache_kb, l->cache_kb);
+    if (l->kept_kb) {
+        RAISE(p, &base, dirty_kb, l->kept_kb);
+        RAISE(p, &base, purge_ms, l->keep_ms);
+        RAISE(p, &base, bigcache_floor_kb, l->kept_kb < HKM_LEARN_KEEP_KB / 8 ? l->kept_kb * 8 : HKM_LEARN_KEEP_KB);
+        RAISE(p, &base, bigcache_ms, l->keep_ms);
+    }
 }

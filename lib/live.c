@@ -13,6 +13,7 @@
 #include "option.h"
 #include "policy.h"
 #include "purge.h"
+#include "teach.h"
 
 #include <errno.h>
 
@@ -26,7 +27,7 @@ enum root {
 _Static_assert(ROOTS_END <= 256, "a byte tells a root");
 
 #define ROOT(name, symbol) _Static_assert(sizeof #name <= 32, #name);
-#define LIST(name, root, via, NAMES) ROW(#name, HKM_LIVE_LIST, 0, 0, 0, 0)
+#define LIST(name, root, via, NAMES, type) ROW(#name, HKM_LIVE_LIST, 0, 0, 0, 0)
 #define ROW(name, kind, at, size, root, via) _Static_assert(sizeof(name) <= 32 && (size) <= UINT16_MAX, name);
 #include "live.def"
 
@@ -38,7 +39,7 @@ enum {
     OPTIONS = sizeof(struct hkm_option) / sizeof(hkm_word),
     ROW_NAMES = 1 /* bytes */
 #define ROOT(name, symbol) +sizeof #name
-#define LIST(name, root, via, NAMES) ROW(#name, HKM_LIVE_LIST, 0, 0, 0, 0)
+#define LIST(name, root, via, NAMES, type) ROW(#name, HKM_LIVE_LIST, 0, 0, 0, 0)
 #define ROW(name, kind, at, size, root, via) +sizeof(name)
 #include "live.def"
     ,
@@ -56,11 +57,29 @@ struct policy_names {
     char end;
 };
 
+struct learn_names {
+#define X(field) char field[sizeof #field];
+    HKM_LEARN_SHOWN(X)
+#undef X
+#define GROUP(name) char in_force_##name[sizeof "in_force_" #name];
+#define STRATEGY(name, part, changes)
+#include "learn.def"
+#undef GROUP
+#undef STRATEGY
+#define GROUP(name) char rating_##name[sizeof "rating_" #name];
+#define STRATEGY(name, part, changes) char rating_of_##name[sizeof "rating_" #name];
+#include "learn.def"
+#undef GROUP
+#undef STRATEGY
+    char end;
+};
+
 struct tables {
     struct hkm_live head;
     struct hkm_live_row rows[ROWS];
     struct hkm_live_option options[OPTIONS];
     struct policy_names policy;
+    struct learn_names learn;
     char row_names[ROW_NAMES], option_names[OPTION_NAMES];
 };
 _Static_assert(sizeof(struct hkm_live) == 80 && sizeof(struct hkm_live_row) == 12 && sizeof(struct hkm_live_option) == 32 &&
@@ -101,6 +120,16 @@ HKM_USED HKM_HIDDEN const struct tables hkm_live = {
 #define X(field, unit, def, least, most, bench) .field = #field,
 #include "policy.def"
 #undef X
+    },
+    .learn = {
+#define X(field) .field = #field,
+    HKM_LEARN_SHOWN(X)
+#undef X
+#define GROUP(name) .in_force_##name = "in_force_" #name, .rating_##name = "rating_" #name,
+#define STRATEGY(name, part, changes) .rating_of_##name = "rating_" #name,
+#include "learn.def"
+#undef GROUP
+#undef STRATEGY
     },
     .row_names =
 #define ROOT(name, symbol) #name "\0"

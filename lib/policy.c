@@ -37,7 +37,7 @@ size_t hkm_policy_versions(void) { return hkm_load(&versions); }
 
 /* What all rows but few can have fits in 32 bits; UINT32_MAX stands for SIZE_MAX >> 10. */
 #define NO_LIMIT (SIZE_MAX >> 10)
-static const struct {
+static const struct __attribute__((packed)) {
     uint32_t most;
     uint16_t least;
 } range[] = {

@@ -92,6 +92,11 @@ void hkm_superslab_note_mapping(size_t bytes)
     hkm_add(&hkm_superslab_stats.faulted, bytes >> hkm_os.page_bits);
 }
 
+void hkm_superslab_note_unmapping(size_t bytes)
+{
+    hkm_add(&hkm_superslab_stats.returned, bytes >> hkm_os.page_bits);
+}
+
 /* Neighbouring slots that were just claimed. */
 static void hold(struct hkm_range *r, size_t slot, size_t count)
 {
@@ -802,6 +807,7 @@ static size_t purge(size_t keep, size_t slots)
     if (done >> HKM_SLOT_SHIFT < slots || held > hkm_load(&hkm_superslab_stats.held)) /* else only a part was looked at */
         hkm_store(&hkm_superslab_stats.held, held);
     hkm_store_rel(&purging.busy, 0);
+    hkm_superslab_note_unmapping(done);
     return done;
 }
 

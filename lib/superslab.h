@@ -39,7 +39,9 @@ void hkm_superslab_prefault(struct hkm_slab *s, size_t bytes);
  * it is not to.  And asks for them. */
 size_t hkm_superslab_huge_unit(size_t bytes);
 void hkm_superslab_huge(void *addr, size_t bytes);
-void hkm_superslab_note_mapping(size_t bytes); /* counts its pages among those that will be faulted in */
+/* Counts its pages among those that will be faulted in, or went back. */
+void hkm_superslab_note_mapping(size_t bytes);
+void hkm_superslab_note_unmapping(size_t bytes);
 
 /* Purges pages of slots that the caller holds, from a page of the first one on, and marks them zero; none of
  * huge pages.  Returns bytes. */
@@ -78,6 +80,7 @@ struct HKM_OWN_LINES hkm_superslab_stats {
     hkm_word purged; /* bytes so far */
     hkm_word purges; /* calls so far */
     hkm_word prefaulted; /* bytes so far */
+    hkm_word returned; /* pages so far that went back whole: free slots, and mappings of their own */
     hkm_word faulted; /* pages so far that had no memory behind them when their slot, or a mapping, was taken */
 };
 extern struct hkm_superslab_stats hkm_superslab_stats HKM_HIDDEN;

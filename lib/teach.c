@@ -20,16 +20,18 @@ hkm_word hkm_teach_next;
 static hkm_word busy;
 
 struct totals {
-    uint64_t events, slots, faults, populated, purged, misses, denied;
+    uint64_t events, slots, faults, populated, purged, returned, reused, misses, denied;
 };
 
 static struct {
-    struct hkm_learn learn;
+    struct hkm_learn learn;      /* first: live.def shows what it begins with */
     struct hkm_learn_price price;
     struct hkm_policy base;      /* what the options said when learning began */
     struct totals last;
+    size_t gone;                 /* pages of slabs without memory, at most */
     size_t generation, since;    /* of the process that learns, plus 1; ms: when the epoch began */
 } class_room;
+HKM_SHOWN(class_room, hkm_teach_shown);
 
 const struct hkm_learn *hkm_teach_state(void) { return &class_room.learn; }
 
@@ -37,46 +39,42 @@ const struct hkm_learn *hkm_teach_state(void) { return &class_room.learn; }
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* Measured twice, of which the lesser counts: it may have lost the processor. */
+/* Measured twice, of which the lesser counts: it may have lost the processor.  Of pages that are faulted in together, three
+ * quarters of it (docs/performance.md). */
 static HKM_COLD void find_prices(struct hkm_learn_price *price)
 {
     enum { PAGES = 32 };
-    size_t page = hkm_os.page, fault = SIZE_MAX, populate = SIZE_MAX, purge = SIZE_MAX;
-    char *p = hkm_os_map(2 * PAGES * page);
-    *price = (struct hkm_learn_price){ 700, 500, 150, page };
-    if (!p)
-        return;
-    for (unsigned tries = 0; tries < 2; tries++) {
+    size_t page = hkm_os.page, bytes = PAGES * page, fault = SIZE_MAX, purge = SIZE_MAX;
+    char *p = hkm_os_map(bytes);
+    for (unsigned tries = 0; p && tries < 2; tries++) {
         size_t t = hkm_os_ns();
-        for (size_t i = 0; i < PAGES; i++)
-            ((volatile char *)p)[i * page] = 1;
+        for (size_t i = 0; i < bytes; i += page)
+            ((volatile char *)p)[i] = 1;
         fault = least(fault, hkm_os_ns() - t);
         t = hkm_os_ns();
-        bool populated = hkm_os_populate(p + PAGES * page, PAGES * page) == HKM_POPULATED;
-        populate = populated ? least(populate, hkm_os_ns() - t) : least(populate, fault);
-        t = hkm_os_ns();
-        if (hkm_os_purge(p, PAGES * page))
-            purge = least(purge, hkm_os_ns() - t);
-        (void)hkm_os_purge(p + PAGES * page, PAGES * page);
+        (void)hkm_os_purge(p, bytes);
+        purge = least(purge, hkm_os_ns() - t);
     }
-    hkm_os_unmap(p, 2 * PAGES * page);
-    price->fault_ns = fault / PAGES;
-    price->populate_ns = populate / PAGES;
-    price->purge_ns = purge == SIZE_MAX ? 0 : purge / PAGES;
+    if (p)
+        hkm_os_unmap(p, bytes);
+    else
+        fault = 700 * PAGES, purge = 150 * PAGES;
+    *price = (struct hkm_learn_price){ fault / PAGES, fault / PAGES * 3 / 4, purge / PAGES, page };
 }
 
 /* ---- epochs ----------------------------------------------------------------------------------------------------- */
 
-static uint64_t idle_in_slabs;
+static uint64_t idle_in_slabs; /* bytes of free blocks */
 
 static HKM_COLD struct totals add_up(size_t *heaps, uint64_t *free_bytes)
 {
     const struct hkm_superslab_stats *st = &hkm_superslab_stats;
     struct totals t = { .faults = hkm_load(&st->faulted), .populated = hkm_load(&st->prefaulted) >> hkm_os.page_bits,
-                        .purged = hkm_load(&st->purged) >> hkm_os.page_bits };
+                        .purged = hkm_load(&st->purged) >> hkm_os.page_bits,
+                        .returned = hkm_load(&st->returned), .reused = hkm_load(&st->reused) };
     size_t sum = 0, n = 0;
     /* Slots count as events, warm or not: what is counted is what the program does, whatever the policy. */
-    t.slots = t.events = (t.faults + hkm_load(&st->reused)) >> (HKM_SLOT_SHIFT - hkm_os.page_bits);
+    t.slots = t.events = (t.faults + t.reused) >> (HKM_SLOT_SHIFT - hkm_os.page_bits);
     for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next, n++) {
         t.events += hkm_load(&h->events);
         t.misses += hkm_load(&h->count.refills) + hkm_load(&h->count.flushes);
@@ -91,16 +89,29 @@ static HKM_COLD struct totals add_up(size_t *heaps, uint64_t *free_bytes)
 /* Counters of a word's width wrap around where words are short. */
 static uint64_t since(uint64_t now, uint64_t before) { return (size_t)now - (size_t)before; }
 
-static struct hkm_learn_sample sample(const struct totals *now, const struct totals *was, size_t ms)
+/* Nobody counts the pages of slabs that were purged and are used again.  But no more of them can be without memory than are
+ * free: what was purged beyond that has come back.  *gone: of those before, and now. */
+static uint64_t back_in_slabs(size_t *gone, uint64_t purged)
 {
+    uint64_t most = idle_in_slabs >> hkm_os.page_bits, all = *gone + purged;
+    *gone = (size_t)(all < most ? all : most);
+    return all - *gone;
+}
+
+static struct hkm_learn_sample sample(const struct totals *now, const struct totals *was, size_t ms, size_t *gone)
+{
+    uint64_t purged = since(now->purged, was->purged), returned = since(now->returned, was->returned);
+    uint64_t in_slabs = back_in_slabs(gone, purged > returned ? purged - returned : 0); /* what is unmapped is not purged */
     uint64_t idle = hkm_superslab_dirty() + hkm_bigcache_bytes() + idle_in_slabs;
     return (struct hkm_learn_sample){
         .ms = ms,
         .events = since(now->events, was->events),
         .slow_ns = since(now->misses, was->misses) * HKM_LEARN_MISS_NS + since(now->slots, was->slots) * HKM_LEARN_SLOT_NS,
-        .faults = since(now->faults, was->faults),
+        .faults = since(now->faults, was->faults) + in_slabs,
         .populated = since(now->populated, was->populated),
-        .purged = since(now->purged, was->purged),
+        .purged = purged,
+        .returned = returned + in_slabs,
+        .reused = since(now->reused, was->reused),
         .misses = since(now->misses, was->misses),
         .denied = since(now->denied, was->denied),
         .allowed = hkm_heap_allowed(),
@@ -109,30 +120,18 @@ static struct hkm_learn_sample sample(const struct totals *now, const struct tot
     };
 }
 
-static HKM_COLD void say(const char *what)
-{
-    struct hkm_msg m = { 0 };
-    const struct hkm_learn *l = &class_room.learn;
-    hkm_msg_str(&m, "learning: ");
-    hkm_msg_str(&m, what);
-    hkm_msg_str(&m, "; in force:");
-    for (unsigned g = 0; g < HKM_LEARN_GROUPS; g++) {
-        hkm_msg_str(&m, " ");
-        hkm_msg_str(&m, hkm_learn_name(l->chosen[g]));
-    }
-    hkm_os_warn(&m);
-}
-
 static HKM_COLD void begin(size_t now, const struct hkm_policy *base, size_t generation)
 {
-    enum hkm_learn_mode mode = hkm_load(&hkm_option.disable_elo) ? HKM_EVO_FROZEN
-                                                                 : (enum hkm_learn_mode)hkm_load(&hkm_option.evo_policy);
+    enum hkm_learn_mode mode = (enum hkm_learn_mode)hkm_load(&hkm_option.evo_policy);
     size_t heaps;
     class_room.base = *base;
     class_room.generation = generation;
     class_room.since = now;
     class_room.last = add_up(&heaps, &idle_in_slabs);
+    class_room.gone = 0;
     hkm_learn_begin(&class_room.learn, base, mode, class_room.price);
+    if (hkm_load(&hkm_option.disable_elo))
+        class_room.learn.playable = 0;
 }
 
 
@@ -148,24 +147,25 @@ static HKM_COLD void epoch(size_t now)
         return;
     }
     struct totals t = add_up(&heaps, &idle_in_slabs);
+    size_t gone = class_room.gone;
+    struct hkm_learn_sample s = sample(&t, &class_room.last, ms, &gone);
     /* With many threads, adding up takes long: it is to stay a thousandth of the time. */
-    hkm_store(&hkm_teach_next, now + HKM_LEARN_EPOCH_MS * (1 + heaps / 256));
-    if (since(t.events, class_room.last.events) < HKM_LEARN_EPOCH_EVENTS)
+    size_t few = 1 + heaps / 256;
+    bool over = ms >= HKM_LEARN_EPOCH_MS && s.events >= (l->epochs ? HKM_LEARN_EPOCH_EVENTS : HKM_LEARN_FROM_EVENTS);
+    hkm_store(&hkm_teach_next, now + few * (hkm_learn_is_trial(l) ? HKM_LEARN_GLANCE_MS : HKM_LEARN_EPOCH_MS));
+    if (!over && !hkm_learn_explodes(l, &s))
         return;
-    if (l->state == HKM_LEARN_WAIT && l->epochs == 0) {
-        if (since(t.events, class_room.last.events) < HKM_LEARN_FROM_EVENTS)
-            return;
+    if (!l->epochs) {
         find_prices(&l->price);
         class_room.price = l->price;
     }
-    struct hkm_learn_sample s = sample(&t, &class_room.last, ms);
-    uint32_t adopted = l->adopted, back = l->rolled_back;
     class_room.last = t;
     class_room.since = now;
+    class_room.gone = gone;
     hkm_learn_epoch(l, &s, &p);
     (void)hkm_policy_publish(&p);
-    if (hkm_load(&hkm_option.verbose) && (l->adopted != adopted || l->rolled_back != back))
-        say(l->adopted != adopted ? "adopted" : "rolled back");
+    if (hkm_learn_is_trial(l))
+        hkm_store(&hkm_teach_next, now + few * HKM_LEARN_GLANCE_MS);
 }
 
 HKM_COLD void hkm_teach_epoch(size_t now)

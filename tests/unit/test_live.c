@@ -10,6 +10,7 @@
 #include "alloc.h"
 #include "option.h"
 #include "policy.h"
+#include "teach.h"
 
 #include <elf.h>
 #include <link.h>
@@ -201,6 +202,29 @@ START_TEST(the_policy_is_told)
     ck_assert_uint_eq(i, HKM_POLICY_ROWS);
     ck_assert_uint_eq(r->size, sizeof(hkm_word));
     ck_assert_uint_lt((size_t)(name - (const char *)head()), head()->size);
+}
+END_TEST
+
+/* Of the learner as many words as have names, and they are its first. */
+START_TEST(the_learner_is_told)
+{
+    const struct hkm_live_row *r = row(HKM_LIVE_LIST, "learn");
+    const char *name = (const char *)head() + r->at;
+    unsigned n = 0;
+    ck_assert_uint_eq(r->size, sizeof(uint32_t));
+    ck_assert_ptr_eq(by_word(row(HKM_LIVE_ROOT, "learn")->at), hkm_teach_state());
+    ck_assert_str_eq(name, "epochs");
+    ck_assert_uint_eq(offsetof(struct hkm_learn, epochs), 0);
+    for (; *name; n++, name += strlen(name) + 1) {
+        ck_assert_uint_lt(strlen("learn_") + strlen(name), sizeof r->name);
+        if (!strcmp(name, "kept_kb"))
+            ck_assert_uint_eq(n * sizeof(uint32_t), offsetof(struct hkm_learn, kept_kb));
+        if (!strcmp(name, "in_force_pace"))
+            ck_assert_uint_eq(n * sizeof(uint32_t), offsetof(struct hkm_learn, chosen));
+        if (!strcmp(name, "rating_keep"))
+            ck_assert_uint_eq(n * sizeof(uint32_t), offsetof(struct hkm_learn, rating[HKM_STRATEGY_of_keep]));
+    }
+    ck_assert_uint_eq(n * sizeof(uint32_t), offsetof(struct hkm_learn, rating) + sizeof(((struct hkm_learn *)0)->rating));
 }
 END_TEST
 
@@ -443,5 +467,5 @@ START_TEST(purges_among_threads)
 END_TEST
 
 UNIT_MAIN("live", CK_FORK, the_note_leads_to_it, the_note_needs_no_relocation, roots_are_where_they_are, rows_tell_the_truth,
-          the_policy_is_told, options_are_told, mail_is_done, mail_is_refused, garbage_is_refused, a_child_is_served, slow_calls_read_it,
+          the_policy_is_told, the_learner_is_told, options_are_told, mail_is_done, mail_is_refused, garbage_is_refused, a_child_is_served, slow_calls_read_it,
           purges_among_threads)

@@ -176,4 +176,42 @@ START_TEST(faults_are_counted)
 }
 END_TEST
 
-UNIT_MAIN("teach", CK_FORK, not_before_time_and_work, switched_off, options_change, elo_is_off, w_max, child_of_a_fork, faults_are_counted)
+/* An epoch ends, and none will by itself. */
+static void alone(size_t now)
+{
+    hkm_teach_epoch(now);
+    hkm_store(&hkm_teach_next, hkm_os_ms() + 3600000);
+}
+
+/* Pages inside slabs that were purged and are used again: nobody counts them one by one, but they have come back. */
+START_TEST(slabs_come_back)
+{
+    enum { N = 40000 };
+    static char *p[N];
+    learn();
+    work(300);
+    alone(1000);
+    work(300);
+    alone(2000);
+    ck_assert_uint_eq(hkm_teach_state()->raised, 0);
+    for (unsigned round = 0; round < 3; round++) {
+        for (unsigned i = 0; i < N; i++)
+            if (!p[i] && (p[i] = hkm_alloc(1024, NULL)) != NULL)
+                *p[i] = 1;
+        if (round == 2)
+            break;
+        for (unsigned i = 0; i < N; i++)
+            if (i % 40) { /* no slot becomes free */
+                hkm_free_fast(p[i]);
+                p[i] = NULL;
+            }
+        hkm_thread_purge();
+    }
+    alone(3000);
+    ck_assert_uint_eq(hkm_teach_state()->raised, 1); /* so more may stay from now on */
+    ck_assert_uint_gt(hkm_load(&hkm_policy()->dirty_kb), 4096);
+}
+END_TEST
+
+UNIT_MAIN("teach", CK_FORK, not_before_time_and_work, switched_off, options_change, elo_is_off, w_max, child_of_a_fork, faults_are_counted,
+          slabs_come_back)
