@@ -13,21 +13,30 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* Each is an instruction or two; a compiler that wants small code (HKM_SMALL) would call them. */
+#ifdef __GNUC__
+#define HKM_OPERATION static inline __attribute__((always_inline))
+#define __inline __inline __attribute__((always_inline))
+#else
+#define HKM_OPERATION static inline
+#endif
 #include <atomic_ops.h>
+#undef __inline
 
 typedef AO_t hkm_word; /* an atomic word: size_t wide, accessed by the operations below only */
 
 #define HKM_WORD_BITS ((unsigned)(8 * sizeof(size_t)))
 
-static inline size_t hkm_load(const hkm_word *w) { return AO_load(w); }
-static inline size_t hkm_load_acq(const hkm_word *w) { return AO_load_acquire(w); }
-static inline void hkm_store(hkm_word *w, size_t v) { AO_store(w, v); }
-static inline void hkm_store_rel(hkm_word *w, size_t v) { AO_store_release(w, v); }
-static inline size_t hkm_add(hkm_word *w, size_t v) { return AO_fetch_and_add_full(w, v); }
-static inline int hkm_cas(hkm_word *w, size_t old, size_t v) { return AO_compare_and_swap_full(w, old, v); }
+HKM_OPERATION size_t hkm_load(const hkm_word *w) { return AO_load(w); }
+HKM_OPERATION size_t hkm_load_acq(const hkm_word *w) { return AO_load_acquire(w); }
+HKM_OPERATION void hkm_store(hkm_word *w, size_t v) { AO_store(w, v); }
+HKM_OPERATION void hkm_store_rel(hkm_word *w, size_t v) { AO_store_release(w, v); }
+HKM_OPERATION size_t hkm_add(hkm_word *w, size_t v) { return AO_fetch_and_add_full(w, v); }
+HKM_OPERATION int hkm_cas(hkm_word *w, size_t old, size_t v) { return AO_compare_and_swap_full(w, old, v); }
 
 /* Takes what is in the word and leaves v. */
-static inline size_t hkm_swap(hkm_word *w, size_t v)
+HKM_OPERATION size_t hkm_swap(hkm_word *w, size_t v)
 {
 #ifdef AO_HAVE_swap_full
     return AO_swap_full(w, v);
@@ -41,7 +50,7 @@ static inline size_t hkm_swap(hkm_word *w, size_t v)
 }
 
 /* Sets, or clears, bits and returns what was there before. */
-static inline size_t hkm_fetch_or(hkm_word *w, size_t bits)
+HKM_OPERATION size_t hkm_fetch_or(hkm_word *w, size_t bits)
 {
     /* Guessing that none is set saves a load, and with it a cache miss: the word comes to be written at once. */
     size_t old = 0, seen;
@@ -50,7 +59,7 @@ static inline size_t hkm_fetch_or(hkm_word *w, size_t bits)
     return old;
 }
 
-static inline size_t hkm_fetch_clear(hkm_word *w, size_t bits)
+HKM_OPERATION size_t hkm_fetch_clear(hkm_word *w, size_t bits)
 {
     size_t old = AO_load(w), seen;
     while ((seen = AO_fetch_compare_and_swap_full(w, old, old & ~bits)) != old)
@@ -61,7 +70,7 @@ static inline size_t hkm_fetch_clear(hkm_word *w, size_t bits)
 /* Stores before come before stores after, for whoever sees this thread's memory as a fork left it.  The child of a fork
  * sees what every other thread has done up to one point of its program: pages are protected first, and a thread that
  * stores to one then waits there.  So only the compiler must be told. */
-static inline void hkm_in_order(void) { AO_compiler_barrier(); }
+HKM_OPERATION void hkm_in_order(void) { AO_compiler_barrier(); }
 
 /* A relaxed load of an aligned word or pointer that another thread may be storing.  Plain, so that the compiler may use
  * it as an operand of a comparison (it never does that with an atomic load), which the fast paths live on; aligned words
@@ -75,7 +84,7 @@ static inline void hkm_in_order(void) { AO_compiler_barrier(); }
 #endif
 #endif
 /* A statistic that only its owner counts and anybody may read: one instruction, not a locked one, where there is such. */
-static inline void hkm_count(hkm_word *w, size_t v)
+HKM_OPERATION void hkm_count(hkm_word *w, size_t v)
 {
 #if defined(__x86_64__) && defined(__LP64__) && !defined(HKM_TSAN)
     __asm__("addq %1, %0" : "+m"(*w) : "er"((uint64_t)v));

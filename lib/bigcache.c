@@ -197,7 +197,7 @@ bool hkm_bigcache_free_big(void *p)
 }
 
 /* Gives back blocks that have been there for `ms` or longer; bytes. */
-static size_t give_back_old(size_t ms)
+static HKM_COLD size_t give_back_old(size_t ms)
 {
     size_t now = hkm_os_ms(), done = 0;
     for (unsigned c = 0; c < CLASSES; c++) {
@@ -230,7 +230,7 @@ void hkm_bigcache_make_way(size_t size)
         hkm_bigcache_release();
 }
 
-void hkm_bigcache_age(void)
+HKM_COLD void hkm_bigcache_age(void)
 {
     static hkm_word looked; /* ms */
     size_t all = hkm_load(&held.bytes);
@@ -246,7 +246,7 @@ void hkm_bigcache_age(void)
         give_back_old(ms);
 }
 
-void hkm_bigcache_recount(void)
+HKM_COLD void hkm_bigcache_recount(void)
 {
     size_t sum = 0;
     for (unsigned c = 0; c < CLASSES; c++)

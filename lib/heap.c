@@ -68,7 +68,7 @@ static void enlist(struct hkm_heap *h)
     } while (!hkm_cas(&all, head, (size_t)h)); /* pairs with the acquire above */
 }
 
-struct hkm_heap *hkm_heap_new(void)
+HKM_COLD struct hkm_heap *hkm_heap_new(void)
 {
     struct hkm_heap *h = hkm_meta_alloc(HKM_HEAP_SIZE + sizeof(struct hkm_remote), 64);
     if (!h)
@@ -182,7 +182,7 @@ void hkm_heap_recount(void)
     hkm_store(&all_heaps.allowed, sum);
 }
 
-void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread)
+HKM_COLD void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread)
 {
     count_in(h, thread != 0);
     hkm_store(&h->thread, thread);
@@ -562,7 +562,7 @@ static void empty_bin(struct hkm_heap *h, unsigned cls)
 
 /* Now and then looks at the cache of the next class.  One that was not used since the last look is emptied, and gives its
  * share of the budget back.  Owner, lock. */
-static void age(struct hkm_heap *h)
+static HKM_COLD void age(struct hkm_heap *h)
 {
     size_t events = hkm_load(&h->events) + 1;
     hkm_store(&h->events, events);
@@ -627,7 +627,7 @@ static void flush_bin(struct hkm_heap *h, struct hkm_bin *b, unsigned keep)
 }
 
 /* Makes a bin smaller, of a heap that shrinks; at once: as small as may be, and but for its newest block empty.  Owner, lock. */
-static void retreat(struct hkm_heap *h, struct hkm_bin *b, bool at_once)
+static HKM_COLD void retreat(struct hkm_heap *h, struct hkm_bin *b, bool at_once)
 {
     unsigned cap = hkm_policy_cache_retreat(b->cap, hkm_class[b->tag.cls].size, at_once), keep = at_once ? 1 : (cap + 3) / 4;
     if ((at_once || cap < b->cap) && b->cap - b->room > keep)
@@ -687,7 +687,7 @@ void hkm_heap_flush(struct hkm_heap *h)
     hkm_unlock(&h->lock);
 }
 
-bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls)
+HKM_COLD bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls)
 {
     /* The caller, who is to's thread, holds from's lock and knows that it is parked. */
     drain(from);
@@ -728,7 +728,7 @@ static void sweep(struct hkm_heap *h)
     }
 }
 
-size_t hkm_heap_purge(struct hkm_heap *h)
+HKM_COLD size_t hkm_heap_purge(struct hkm_heap *h)
 {
     size_t done = 0;
     lock_heap(h);
@@ -744,7 +744,7 @@ size_t hkm_heap_purge(struct hkm_heap *h)
     return done;
 }
 
-void hkm_heap_tend(struct hkm_heap *h)
+HKM_COLD void hkm_heap_tend(struct hkm_heap *h)
 {
     size_t events = hkm_load(&h->events);
     bool idle = events == hkm_load(&h->seen_events);
@@ -760,7 +760,7 @@ void hkm_heap_tend(struct hkm_heap *h)
 bool hkm_heap_try(struct hkm_heap *h) { return hkm_lock_try(&h->lock); }
 void hkm_heap_leave(struct hkm_heap *h) { hkm_unlock(&h->lock); }
 
-uint16_t hkm_heap_look(struct hkm_heap *h, struct hkm_slab *s, size_t age, uint16_t *young)
+HKM_COLD uint16_t hkm_heap_look(struct hkm_heap *h, struct hkm_slab *s, size_t age, uint16_t *young)
 {
     *young = 0;
     if (hkm_load(&s->pending) && collect(h, s)) /* it stays posted: then there is nothing left to collect */
@@ -768,7 +768,7 @@ uint16_t hkm_heap_look(struct hkm_heap *h, struct hkm_slab *s, size_t age, uint1
     return hkm_load(&s->owner) == (size_t)h ? hkm_slab_look(s, age, young) : 0;
 }
 
-static void add_slabs(struct hak_stats *sum, const struct hkm_slab *list)
+static HKM_COLD void add_slabs(struct hak_stats *sum, const struct hkm_slab *list)
 {
     for (const struct hkm_slab *s = list; s; s = s->next) {
         sum->slabs++;
@@ -795,7 +795,7 @@ static size_t add_remote(struct hak_stats *sum, struct hkm_heap *h)
     return blocks;
 }
 
-size_t hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum)
+HKM_COLD size_t hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum)
 {
     uint64_t live = sum->live_bytes, blocks = sum->live_blocks, cached = 0, held = 0;
     lock_heap(h);
@@ -848,7 +848,7 @@ static void rebuild(struct hkm_heap *h)
     }
 }
 
-void hkm_heap_bury(struct hkm_heap *h)
+HKM_COLD void hkm_heap_bury(struct hkm_heap *h)
 {
     hkm_heap_flush_remote(h); /* none of them has been handed over: the count is cleared before */
     hkm_heap_release_runs(h); /* linked and unlinked by one store each */
@@ -869,7 +869,7 @@ void hkm_heap_bury(struct hkm_heap *h)
     hkm_unlock(&h->lock);
 }
 
-bool hkm_heap_valid(struct hkm_heap *h)
+HKM_COLD bool hkm_heap_valid(struct hkm_heap *h)
 {
     bool ok = true;
     size_t free = 0;

@@ -254,7 +254,7 @@ unsigned hkm_slab_collect(struct hkm_slab *s)
     return got;
 }
 
-void hkm_slab_recount(struct hkm_slab *s)
+HKM_COLD void hkm_slab_recount(struct hkm_slab *s)
 {
     unsigned n = 0;
     for (unsigned w = 0; w < s->words; w++)
@@ -315,7 +315,7 @@ uint16_t hkm_slab_look(struct hkm_slab *s, size_t age, uint16_t *young)
     return ripe;
 }
 
-size_t hkm_slab_purge(struct hkm_slab *s)
+HKM_COLD size_t hkm_slab_purge(struct hkm_slab *s)
 {
     size_t done = 0;
     for (uint16_t left = hkm_slab_free_pages(s); left;) {
@@ -345,7 +345,7 @@ bool hkm_slab_mark_dead(struct hkm_slab *s, void *block)
     return hkm_fetch_clear(&live_bits(s)[x / BITS], bit) & bit;
 }
 
-bool hkm_slab_valid(const struct hkm_slab *s)
+HKM_COLD bool hkm_slab_valid(const struct hkm_slab *s)
 {
     unsigned n = 0;
     for (unsigned w = 0; w < s->words; w++) {
