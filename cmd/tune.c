@@ -76,7 +76,7 @@ static struct {
     double seconds, start; /* the budget; when it began */
     double run_seconds;    /* what a run takes */
     bool show;
-    int signals, save_fd;
+    int signals;
     sigset_t mask; /* as it was, for programs */
     off_t input;   /* where standard input stood; -1: it cannot be read again */
 } tune;
@@ -256,6 +256,9 @@ static bool serve(const struct setting *s, struct ear *e, struct child *program,
     const char *command = tune.ready ? tune.ready : tune.load;
     double begin = seconds(), began = 0;
     bool waiting = true; /* for it to be ready: what fails is tried again */
+    while (!interrupted && !program->over && !e->served && !e->passed && seconds() - begin < READY_SECONDS)
+        wait_for(e, program, helper, 1000); /* else a short load could end it before it has begun */
+    begin = seconds();
     while (!interrupted && !program->over) {
         if (!helper->pid) {
             began = seconds();
@@ -611,7 +614,8 @@ static void save(const struct setting *s, const struct range *c)
         lines = text("%s%s\n", lines, s->rows[i]->policy);
     lines = text("%send\n", lines);
     size_t length = strlen(lines);
-    if (ftruncate(tune.save_fd, 0) || write(tune.save_fd, lines, length) != (ssize_t)length || close(tune.save_fd))
+    int fd = open(tune.save, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (fd < 0 || write(fd, lines, length) != (ssize_t)length || close(fd))
         die(EXIT_SYSTEM, "%s: %s", tune.save, strerror(errno));
 }
 
@@ -765,8 +769,15 @@ int tune_command(char **argv)
     tune.argv = argv;
     tune.path = run_prepare(argv[0], tune.library, &tune.entry);
     tune.input = lseek(STDIN_FILENO, 0, SEEK_CUR);
-    if (tune.save && (tune.save_fd = open(tune.save, O_WRONLY | O_CREAT | O_CLOEXEC, 0644)) < 0)
-        die(EXIT_SYSTEM, "%s: %s", tune.save, strerror(errno));
+    if (tune.save) { /* better told now than after ten minutes; what is there stays until there is an answer */
+        int fd = open(tune.save, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+        if (fd >= 0)
+            unlink(tune.save);
+        else if (errno == EEXIST)
+            fd = open(tune.save, O_WRONLY | O_CLOEXEC);
+        if (fd < 0 || close(fd))
+            die(EXIT_SYSTEM, "%s: %s", tune.save, strerror(errno));
+    }
 
     sigset_t wanted;
     sigemptyset(&wanted);

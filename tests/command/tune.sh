@@ -160,6 +160,10 @@ server() {
     tune --rounds 6 --time 20 --load "$load" -- "$scratch/swing" "$scratch/server" && answer | grep -q '^HAKMEM_BIG_KB=262144 hakmem run ' && alone
 }
 ok "a server: it is ended when its load is done" server
+short() { # it must have begun when the load does
+    tune --rounds 6 --time 2 --load true -- sh -c 'exec sleep 100' && ! grep -q 'did not serve' "$scratch/err"
+}
+ok "a load that is over at once" short
 refused_load() { fails 1 'swing, with the defaults, ran, but the load ended with status 7' tune --library "$so" --ready true --load 'exit 7' -- "$scratch/swing" "$scratch/server" && alone; }
 ok "a load that fails" refused_load
 ok "a server that ends too soon" fails 1 'with the defaults, ended with status 0 before the load was done' \
@@ -215,6 +219,12 @@ for words in "" "--bogus ls" "--for speed ls" "--rounds 5 ls" "--rounds x ls" "-
 done
 ok "no such program" fails 127 'no-such-program: no such program' tune --library "$so" no-such-program
 ok "no library" fails 125 'no library for this program' tune --library /nowhere/libhakmem.so.0 ls
+kept() { # what is there already
+    echo old >"$scratch/best"
+    fails 1 'ended with status 3' tune --library "$so" --save "$scratch/best" sh -c 'exit 3' && grep -qx old "$scratch/best" || return 1
+    fails 1 'ended with status 3' tune --library "$so" --save "$scratch/none" sh -c 'exit 3' && [ ! -e "$scratch/none" ]
+}
+ok "--save leaves the file alone when there is no answer" kept
 ok "a program that fails" fails 1 'sh, with the defaults, ended with status 3: last words' \
     tune --library "$so" sh -c 'echo first words >&2; echo last words >&2; exit 3'
 ok "a program that crashes" fails 1 'sh, with the defaults, was ended by a signal' tune --library "$so" sh -c 'kill -SEGV $$'
