@@ -228,7 +228,8 @@ static uint64_t policy(uint64_t n)
 {
     size_t mapped = hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT, sum = 0;
     for (uint64_t i = 0; i < n; i++)
-        sum += hkm_policy_cache_limit(mapped + i) + hkm_policy_dirty_limit(mapped + i) + hkm_policy_slots(mapped + i);
+        sum += hkm_policy_cache_limit(hkm_policy(), mapped + i) + hkm_policy_dirty_limit(hkm_policy(), mapped + i) +
+               hkm_policy_slots(hkm_policy(), mapped + i);
     sink = sum;
     return n;
 }
