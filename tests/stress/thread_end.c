@@ -104,8 +104,8 @@ static void in_destructors(size_t count)
        count + 200);
     if (!ok(s.heaps <= heaps && s.heaps <= 8, "their heaps serve one after the other"))
         note("%llu heaps after 200 threads, %llu in the end", (unsigned long long)heaps, (unsigned long long)s.heaps);
-    if (SANITIZED)
-        skip("their resident size is flat", "sanitizer");
+    if (SANITIZED || EMULATED)
+        skip("their resident size is flat", "sanitizer or emulator");
     else if (!ok(resident() <= warm + 2 * MIB, "their resident size is flat"))
         note("%zu KiB after 200 threads, %zu KiB in the end", warm / KIB, resident() / KIB);
     for (size_t i = 0; i < KEYS; i++)
@@ -259,8 +259,8 @@ static void at_a_time(size_t count)
     struct hak_stats s = stats();
     if (!ok(s.heaps <= count + 8, "no more heaps than threads at one time"))
         note("%llu heaps", (unsigned long long)s.heaps);
-    if (SANITIZED)
-        skip("the resident size is the same each time", "sanitizer");
+    if (SANITIZED || EMULATED)
+        skip("the resident size is the same each time", "sanitizer or emulator");
     else if (!ok(after[2] <= after[0] + after[0] / 4 + 8 * MIB, "the resident size is the same each time"))
         note("%zu, %zu, %zu KiB", after[0] / KIB, after[1] / KIB, after[2] / KIB);
     pthread_attr_destroy(&small);
@@ -283,8 +283,8 @@ static void one_after_the_other(size_t count)
     size_t warm = resident();
     good = good && one_by_one(count, short_life, true);
     ok(good, "%zu threads one after the other", count);
-    if (SANITIZED)
-        skip("the resident size is flat", "sanitizer");
+    if (SANITIZED || EMULATED)
+        skip("the resident size is flat", "sanitizer or emulator");
     else if (!ok(resident() <= warm + 1 * MIB, "the resident size is flat"))
         note("%zu KiB after 500 threads, %zu KiB in the end", warm / KIB, resident() / KIB);
 }
