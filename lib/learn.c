@@ -403,7 +403,7 @@ static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, si
         l->kept_kb = (uint32_t)(from * 4 < HKM_LEARN_KEEP_KB ? from * 4 : HKM_LEARN_KEEP_KB);
         l->raised++;
         l->trust += l->regret;
-        l->regret = 0;
+        l->regret = l->credit = 0; /* what is to be seen next is what this leaves */
     } else if (l->kept_kb && !l->trust) {
         l->kept_kb = 0;
         l->lowered++;
