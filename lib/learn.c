@@ -120,7 +120,7 @@ HKM_COLD unsigned hkm_learn_select(const struct hkm_learn *l)
 {
     unsigned best = 0;
     for (unsigned s = 1; s < HKM_LEARN_STRATEGIES; s++)
-        if (l->playable >> s & 1 && !l->games[s] && is_promising(l, s) && (!best || l->rating[s] > l->rating[best]))
+        if (l->playable >> s & 1 && !l->games[s] && (!best || l->rating[s] > l->rating[best]) && is_promising(l, s))
             best = s;
     return best;
 }
