@@ -120,7 +120,7 @@ HKM_COLD unsigned hkm_learn_select(const struct hkm_learn *l)
 {
     unsigned best = 0;
     for (unsigned s = 1; s < HKM_LEARN_STRATEGIES; s++)
-        if (l->playable >> s & 1 && !l->games[s] && is_promising(l, s) && (!best || l->rating[s] > l->rating[best]))
+        if (l->playable >> s & 1 && !l->games[s] && (!best || l->rating[s] > l->rating[best]) && is_promising(l, s))
             best = s;
     return best;
 }
@@ -403,7 +403,7 @@ static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, si
         l->kept_kb = (uint32_t)(from * 4 < HKM_LEARN_KEEP_KB ? from * 4 : HKM_LEARN_KEEP_KB);
         l->raised++;
         l->trust += l->regret;
-        l->regret = 0;
+        l->regret = l->credit = 0; /* what is to be seen next is what this leaves */
     } else if (l->kept_kb && !l->trust) {
         l->kept_kb = 0;
         l->lowered++;
