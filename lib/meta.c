@@ -14,7 +14,7 @@
 #include "memcheck.h"
 #include "os.h"
 
-enum { FIRST = HKM_META_FIRST, CHUNK = 512 << 10, SIZES = 16, LARGE = 64 << 10 };
+enum { FIRST = HKM_META_FIRST, CHUNK = 512 << 10, SIZES = 16, LARGE = 64 << 10, LEAST_PAGE = 4096 };
 
 extern char hkm_meta_first[FIRST];
 char hkm_meta_first[FIRST] HKM_ALIGNED(64) HKM_BEHIND;
@@ -107,7 +107,8 @@ static void *cut(struct chunk *c, size_t size, size_t alignment)
         c->bump = (char *)low + size;
         return (char *)low;
     }
-    uintptr_t high = (end - size) & ~((uintptr_t)hkm_os.page - 1);
+    size_t neat = alignment > LEAST_PAGE ? alignment : LEAST_PAGE; /* so that its first bytes lie in one page */
+    uintptr_t high = (end - size) & ~((uintptr_t)neat - 1);
     return high < low ? NULL : (c->end = (char *)high);
 }
 

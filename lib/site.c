@@ -3,6 +3,7 @@
  *
  * site.c: see site.h.  Sets of four rows; a site's set is a hash of its address.
  */
+#define HKM_SMALL
 #include "site.h"
 #include "meta.h"
 #include "option.h"
