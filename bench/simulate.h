@@ -20,7 +20,7 @@ struct sim_phase {
     unsigned noise;                /* percent up or down */
 };
 
-/* Whether the learner is told what was given back and what was used again; else ACE has nothing to go by, and ELO is alone. */
+/* Whether the learner is told what was given back; else ACE has nothing to go by, and ELO is alone. */
 static bool sim_ace;
 
 /* Of `mib` that come again every `ms`, what is kept until then by a limit and an age. */
@@ -33,7 +33,6 @@ static inline void sim_swing(struct hkm_learn_sample *s, size_t mib, size_t ms, 
     s->faults += pages;
     s->purged += pages;
     s->returned += sim_ace ? pages : 0;
-    s->reused += sim_ace ? (uint64_t)kept * 256 * HKM_LEARN_EPOCH_MS / ms : 0;
     s->idle += (uint64_t)kept << 20;
     if (!kept) /* for as long as it stays all the same */
         s->idle += ((uint64_t)(mib < limit_mib ? mib : limit_mib) << 20) * age_ms / ms;

@@ -377,7 +377,7 @@ static bool may_learn(const struct hkm_learn *l)
 /* Pages that were given back and are faulted in again soon were given back in vain.  Where that happens, more is kept, four
  * times as much each time, and for as long as costs what a fault and a purge cost: what is not needed until then goes back by
  * its age, half of it in each half of that time.  So what is kept in vain costs as much as a fault.  No more of it is than
- * came back before, or was used again (an eighth of that counts); then all is as the options say. */
+ * came back before; then all is as the options say. */
 static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, size_t base_kb)
 {
     const struct hkm_learn_price *price = &l->price;
@@ -393,7 +393,7 @@ static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, si
     l->credit -= gone;
     l->regret = l->regret - l->regret / 8 + back;
     uint64_t most = l->kept_kb / kb * (uint64_t)16; /* what a burst may leave there */
-    l->trust += back + (s->reused < many ? s->reused / 8 : 0);
+    l->trust += back;
     l->trust = l->trust < most ? l->trust : most;
     l->trust -= gone < l->trust ? gone : l->trust;
     if (!may_learn(l))

@@ -111,7 +111,6 @@ static struct hkm_learn_sample sample(const struct totals *now, const struct tot
         .populated = since(now->populated, was->populated),
         .purged = purged,
         .returned = returned + in_slabs,
-        .reused = since(now->reused, was->reused),
         .misses = since(now->misses, was->misses),
         .denied = since(now->denied, was->denied),
         .allowed = hkm_heap_allowed(),
