@@ -14,7 +14,8 @@
 
 static const char sites[512];
 #define site_a sites[0]
-#define site_b sites[256] /* not at the same place of the table */
+#define site_b sites[256] /* none at the same place of the table, as NULL might be */
+#define site_c sites[128]
 
 /* Enough in use that a share of it is more than the tests keep. */
 static void start(void)
@@ -242,7 +243,7 @@ START_TEST(aged)
     SET_OPTION(dirty_kb, 8192);
     char *p = run(9 * MIB, &site_a), *q = run(4 * MIB, &site_b);
     ck_assert(hkm_bigcache_put_run(record(p)));
-    hkm_mid_free(record(run(3 * MIB, NULL))); /* dirty beside it: more than a hundredth of 1 GiB together */
+    hkm_mid_free(record(run(3 * MIB, &site_c))); /* dirty beside it: more than a hundredth of 1 GiB together */
     hkm_bigcache_age();
     ck_assert_uint_eq(hkm_bigcache_bytes(), 9 * MIB);
     usleep(100000);
