@@ -90,12 +90,16 @@ START_TEST(lifetimes)
     static const uint32_t ms[HKM_SITE_LIVES] = { 0, 20, 300, 2000, 10000, 100000, 1000000 };
     hkm_os_init();
     for (unsigned i = 0; i < HKM_SITE_LIVES; i++) {
-        uint32_t born = hkm_site_alloc(site(1), MIB);
-        hkm_site_free(site(1), MIB, born - ms[i], 0);
-        ck_assert_uint_eq(hkm_load(&hkm_site_find(site(1))->lives[i]), 1);
+        size_t lived = 0;
+        for (int tries = 0; tries < 1000 && !lived; tries++) { /* time may pass between the two */
+            uint32_t born = hkm_site_alloc(site(1 + i), MIB);
+            hkm_site_free(site(1 + i), MIB, born - ms[i], 0);
+            lived = hkm_load(&hkm_site_find(site(1 + i))->lives[i]);
+        }
+        ck_assert_uint_eq(lived, 1);
     }
     hkm_site_free(site(1), MIB, (hkm_site_alloc(site(1), MIB) - 0x70000000u) | 1, 0); /* 21 days */
-    ck_assert_uint_eq(hkm_load(&hkm_site_find(site(1))->lives[HKM_SITE_LIVES - 1]), 2);
+    ck_assert_uint_eq(hkm_load(&hkm_site_find(site(1))->lives[HKM_SITE_LIVES - 1]), 1);
 }
 END_TEST
 
