@@ -10,6 +10,7 @@
 #ifndef HKM_COMMAND_H
 #define HKM_COMMAND_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -35,6 +36,7 @@ void die(int code, const char *format, ...) __attribute__((noreturn, format(prin
 /* malloc and asprintf that cannot fail. */
 void *must(void *p);
 char *text(const char *format, ...) __attribute__((format(printf, 1, 2)));
+char *text_of(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
 
 /* ---- elf.c: files in the format of programs --------------------------------------------------------------------- */
 

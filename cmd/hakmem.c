@@ -51,15 +51,19 @@ void *must(void *p)
     return p;
 }
 
-char *text(const char *format, ...)
+char *text_of(const char *format, va_list arguments)
 {
     char *s;
+    return must(vasprintf(&s, format, arguments) < 0 ? NULL : s);
+}
+
+char *text(const char *format, ...)
+{
     va_list arguments;
     va_start(arguments, format);
-    if (vasprintf(&s, format, arguments) < 0)
-        s = NULL;
+    char *s = text_of(format, arguments);
     va_end(arguments);
-    return must(s);
+    return s;
 }
 
 /* ---- run --------------------------------------------------------------------------------------------------------- */

@@ -218,13 +218,10 @@ static void failed(const struct setting *s, const struct ear *e, const char *for
     __attribute__((noreturn, format(printf, 3, 4)));
 static void failed(const struct setting *s, const struct ear *e, const char *format, ...)
 {
-    char *what;
     va_list arguments;
     va_start(arguments, format);
-    if (vasprintf(&what, format, arguments) < 0)
-        what = NULL;
+    char *what = text_of(format, arguments);
     va_end(arguments);
-    must(what);
     clear_line();
     die(EXIT_SYSTEM, "%s, with %s, %s%s%s", tune.argv[0], words_of(s), what, *e->last ? ": " : "", e->last);
 }

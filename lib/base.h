@@ -29,7 +29,7 @@
 #define HKM_USED __attribute__((used))
 #define HKM_SHOWN(variable, name) \
     extern __typeof__(variable) name __attribute__((alias(#variable), visibility("hidden"), used))
-/* Of zeroed data that small processes do not touch: a common symbol, because the linker puts those behind all others.  What
+/* Of zeroed data of which small processes touch little or nothing: a common symbol, because the linker puts those behind all others.  What
  * every process touches is little then, and shares the page at which the data begins. */
 #define HKM_BEHIND HKM_HIDDEN __attribute__((common))
 #define HKM_ALIGNED(n) __attribute__((aligned(n)))

@@ -70,7 +70,7 @@ static char *find_hole(size_t total)
 static bool lay_out(struct hkm_range *r, size_t slots)
 {
     size_t page = hkm_os.page;
-    size_t slab_bytes = to_page_end(slots << HKM_SLAB_SHIFT) + ALIGN / 2; /* no more, where a hole begins at a multiple of ALIGN */
+    size_t slab_bytes = to_page_end(slots << HKM_SLAB_SHIFT) + ALIGN / 2; /* where a hole does, tags do not begin at a multiple of ALIGN */
     size_t tag_bytes = to_page_end(slots * sizeof *r->tags);
     size_t tables = slab_bytes + tag_bytes + hkm_round_up(map_bytes(slots), page);
     size_t total;
