@@ -29,8 +29,9 @@
 #define HKM_USED __attribute__((used))
 #define HKM_SHOWN(variable, name) \
     extern __typeof__(variable) name __attribute__((alias(#variable), visibility("hidden"), used))
-/* Of zeroed data of which small processes touch little or nothing: a common symbol, because the linker puts those behind all others.  What
- * every process touches is little then, and shares the page at which the data begins. */
+/* Of zeroed data that small processes do not touch: a common symbol, because the linker puts those behind all others, in
+ * the order of the files.  What every process touches shares the page at which the data begins, and the next; the low end of
+ * hkm_meta_first belongs to it, so in CORE_SOURCES no file that has such data stands before meta.c. */
 #define HKM_BEHIND HKM_HIDDEN __attribute__((common))
 #define HKM_ALIGNED(n) __attribute__((aligned(n)))
 /* Of a structure: no other variable lies in its cache lines.  For static words that many threads write, apart from those that

@@ -214,6 +214,12 @@ __attribute__((destructor)) static void finish(void)
     }
 }
 
+#ifdef PIC
+/* Tells pthread_atfork whose handler it is.  The compiler's start files define it, which the shared library does without. */
+extern void *__dso_handle;
+HKM_HIDDEN __attribute__((weak)) void *__dso_handle = &__dso_handle;
+#endif
+
 /* Nothing waits for this.  It makes sure that a file which the first malloc would open is not opened after main has begun,
  * when the program may have forbidden it to itself; and that standard error is kept before the program can have closed it, or
  * opened a file under that number. */

@@ -21,8 +21,8 @@
  * but for the last; a runtime found by its name is pinned.  The new handler itself is asked for on every round, since
  * it may change.
  *
- * Limits, where the runtime's code is inside the program.  -static-libstdc++ with -lhakmem works by the weak
- * references, as the linker exports from the program what a shared library asks for, and -static likewise, but neither
+ * Limits, where the runtime's code is inside the program.  -static-libstdc++ with -lhakmem works because the linker
+ * exports from the program what a shared library asks for, and -static likewise, but neither
  * draws anything out of libstdc++.a: a program that uses nothing else of it says -Wl,-u,_ZSt17__throw_bad_allocv or
  * gets the message of a program without a runtime.  Nothing there can catch for us, so the nothrow forms yield NULL
  * without calling the handler.  A program with a static runtime that was not linked with HAKMEM has that runtime's
@@ -43,6 +43,13 @@
 #pragma weak dlopen
 #pragma weak dlclose
 #pragma weak dladdr
+/* A function that is needed when memory is out, or NULL.  The shared library looks for it then, since each name that it imports is
+ * looked up at every start of a process, through all of its libraries where there is none. */
+#ifdef PIC
+#define LATE(function) ((__typeof__(&(function)))dlsym(RTLD_DEFAULT, #function))
+#else
+#define LATE(function) (&(function))
+#endif
 
 /* How size_t is spelt in C++ names. */
 #if __SIZEOF_SIZE_T__ == 8 || defined(__s390__)
@@ -83,8 +90,16 @@ typedef void *new_fn(size_t);
 typedef void *nothrow_fn(size_t, const void *);
 typedef void *nothrow_aligned_fn(size_t, size_t, const void *);
 
+#ifdef PIC
+#define weak_get_handler ((get_handler_fn *)NULL)
+#define weak_throw ((handler_fn *)NULL)
+/* The name stands among those that the library asks for, so a program with a static runtime exports it; but nothing is looked up. */
+#define ASK_FOR(name) __asm__ volatile(".reloc ., BFD_RELOC_NONE, " #name "\n\t.weak " #name)
+#else
 extern get_handler_fn weak_get_handler __asm__("_ZSt15get_new_handlerv") __attribute__((weak));
 extern handler_fn weak_throw __asm__("_ZSt17__throw_bad_allocv") __attribute__((weak));
+#define ASK_FOR(name) ((void)0)
+#endif
 
 /* A function of the runtime. */
 struct function {
@@ -106,12 +121,12 @@ static HKM_COLD void *find_in_runtimes(const char *name, const void *not_this)
 {
     static const char runtimes[][16] = { "libstdc++.so.6", "libc++.so.1", "libc++abi.so.1" };
     for (size_t i = 0; i < sizeof runtimes / sizeof *runtimes; i++) {
-        void *handle = dlopen(runtimes[i], RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+        void *handle = LATE(dlopen)(runtimes[i], RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
         if (!handle)
             continue;
         void *address = dlsym(handle, name);
-        if (dlclose)
-            dlclose(handle); /* the count alone: RTLD_NODELETE has pinned the library */
+        if (LATE(dlclose))
+            LATE(dlclose)(handle); /* the count alone: RTLD_NODELETE has pinned the library */
         if (address && address != not_this)
             return address;
     }
@@ -122,14 +137,14 @@ static HKM_COLD void *find_in_runtimes(const char *name, const void *not_this)
 static HKM_COLD void *find_in_caller(const char *name, const void *not_this, const void *caller)
 {
     Dl_info object;
-    if (!dladdr || !dladdr(caller, &object) || !object.dli_fname)
+    if (!LATE(dladdr) || !LATE(dladdr)(caller, &object) || !object.dli_fname)
         return NULL;
-    void *handle = dlopen(object.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+    void *handle = LATE(dlopen)(object.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
     if (!handle)
         return NULL;
     void *address = dlsym(handle, name);
-    if (dlclose)
-        dlclose(handle);
+    if (LATE(dlclose))
+        LATE(dlclose)(handle);
     return address == not_this ? NULL : address;
 }
 
@@ -137,7 +152,7 @@ static HKM_COLD void *find_in_caller(const char *name, const void *not_this, con
 static HKM_COLD void *find(struct function *f, const void *own, const void *caller)
 {
     void *address = (void *)hkm_load_acq(&f->address); /* pairs with the store below: the library is ready, too */
-    if (address || !dlsym || !dlopen)
+    if (address || !dlsym || !LATE(dlopen))
         return address;
     if (!own)
         address = dlsym(RTLD_DEFAULT, f->name); /* makes the library found a dependency of ours: it stays loaded */
@@ -161,6 +176,8 @@ static new_fn own_new;
 
 static HKM_COLD __attribute__((noreturn)) void fail(const void *caller)
 {
+    ASK_FOR(_ZSt15get_new_handlerv);
+    ASK_FOR(_ZSt17__throw_bad_allocv);
     handler_fn *thrower = weak_throw;
     if (!thrower)
         thrower = (handler_fn *)find(&throw_bad_alloc, NULL, caller);

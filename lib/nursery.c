@@ -16,14 +16,17 @@
 #include "superslab.h"
 
 enum { SLOTS = 4, GRANULE = 16, IN_SLOT = HKM_SLOT_SIZE / GRANULE, GRANULES = SLOTS * IN_SLOT,
-       BITS = 8 * sizeof(size_t), WORDS = GRANULES / BITS, WIDE = HKM_POLICY_NURSERY_LARGE / GRANULE };
+       BITS = 8 * sizeof(size_t), WORDS = GRANULES / BITS, WIDE = HKM_POLICY_NURSERY_LARGE / GRANULE,
+       LOOK = 4 * BITS /* holes are measured so far; at least WIDE */ };
 
 static struct HKM_OWN_LINES { struct hkm_lock lock; } nursery = { HKM_LOCK_INIT(HKM_RANK_NURSERY) };
 static struct hkm_slab *slot; /* the first one; under lock, like all below; NULL until first used */
 static bool closed;           /* no memory for it, once and for all */
 static unsigned low;          /* no granule below it is free */
+static unsigned hole;         /* so many granules from low on are free; 0: look */
 static unsigned wide;         /* no hole of WIDE granules begins below it */
 static unsigned top;          /* no granule from here on was ever used */
+static unsigned soiled;       /* no page below it is known to be zero; it begins a page */
 static struct {
     uint16_t taken; /* blocks so far; UINT16_MAX: there is no room for more */
     uint16_t live;  /* and now; a block that is resized changes its class */
@@ -35,15 +38,23 @@ HKM_SHOWN(map, hkm_nursery_map);
 
 static struct hkm_slab *slot_of(unsigned granule) { return hkm_slab_after(slot, granule / IN_SLOT); }
 
-/* The pages of these granules are not known to be zero any more. */
-static void soil(unsigned from, unsigned to)
+static HKM_NOINLINE void soil_pages(unsigned from, unsigned to)
 {
+    unsigned in_page = (unsigned)(hkm_os.page / GRANULE);
+    if (from <= soiled)
+        soiled = (to + in_page - 1) / in_page * in_page;
     while (from < to) {
         unsigned end = (from / IN_SLOT + 1) * IN_SLOT, stop = to < end ? to : end;
         slot_of(from)->zero &= (uint16_t)~hkm_pages_of((size_t)(from % IN_SLOT) * GRANULE,
                                                        (size_t)((stop - 1) % IN_SLOT + 1) * GRANULE);
         from = stop;
     }
+}
+/* The pages of these granules are not known to be zero any more. */
+HKM_INLINE void soil(unsigned from, unsigned to)
+{
+    if (unlikely(to > soiled))
+        soil_pages(from, to);
 }
 
 HKM_INLINE void set_used(unsigned from, unsigned to, bool on)
@@ -111,39 +122,70 @@ static bool open_slot(void)
 static void opened(unsigned g)
 {
     unsigned begin = g < WIDE ? 0 : g - WIDE + 1;
-    low = g < low ? g : low;
+    if (g < low) {
+        low = g;
+        hole = 0;
+    }
     wide = begin < wide ? begin : wide;
+}
+
+static void measure_hole(void)
+{
+    low = seek_unused(low);
+    unsigned far = low + LOOK < GRANULES ? low + LOOK : GRANULES, stop = seek_used(low, far);
+    hole = (stop < far ? stop : far) - low;
+}
+
+/* The first hole of n granules from *from on.  That becomes the first one of `least`, where the next search begins. */
+static unsigned seek_hole(unsigned *from, unsigned n, unsigned least)
+{
+    unsigned g = seek_unused(*from), stop;
+    for (bool first = true; g < GRANULES; g = seek_unused(stop)) {
+        stop = seek_used(g, g + n);
+        if (first && stop - g >= least) {
+            *from = g;
+            first = false;
+        }
+        if (stop - g >= n)
+            return g;
+    }
+    return GRANULES;
 }
 
 /* Room for n granules.  A wide block takes the first hole that is large enough, so that the pages of others before it are
  * used again.  The narrow ones are many: the lowest hole, or else room behind all blocks, and only then a search. */
 static unsigned find(unsigned n)
 {
-    bool narrow = n < WIDE, first = true;
-    unsigned *from = narrow ? &low : &wide, g = seek_unused(*from);
-    while (g < GRANULES) {
-        unsigned stop = seek_used(g, g + n);
-        if (first && (narrow || stop - g >= WIDE)) {
-            *from = g; /* the next search begins here */
-            first = false;
+    if (likely(n < WIDE)) {
+        if (unlikely(n > hole) && (!hole || low + hole >= top))
+            measure_hole();
+        if (likely(n <= hole)) {
+            hole -= n;
+            low += n;
+            return low - n;
         }
-        if (stop - g >= n)
-            return g;
-        if (narrow && top + n <= GRANULES)
+        if (top + n <= GRANULES)
             return top;
-        g = seek_unused(stop);
     }
-    return GRANULES;
+    hole = 0; /* this may be in it */
+    return n < WIDE ? seek_hole(&low, n, 1) : seek_hole(&wide, n, WIDE);
+}
+
+static void enter(void)
+{
+    if (unlikely(hkm_lock(&nursery.lock)))
+        hole = 0; /* a fork may have left it between two blocks */
 }
 
 void *hkm_nursery_alloc(size_t size, unsigned cls)
 {
     void *p = NULL;
     unsigned n = size ? (unsigned)((size + GRANULE - 1) / GRANULE) : 1;
-    hkm_lock(&nursery.lock);
+    enter();
     if (hkm_policy_nursery(hkm_policy(), hkm_class[cls].size, count[cls].taken, count[cls].live) &&
         (slot || open_slot())) {
         unsigned g = find(n);
+        hkm_assert(g == GRANULES || seek_used(g, g + n) >= g + n);
         if (g < GRANULES) {
             set_used(g, g + n, true);
             map[g / BITS].start |= (size_t)1 << g % BITS;
@@ -175,7 +217,7 @@ static enum hkm_nursery_state state(const void *p)
 
 enum hkm_nursery_state hkm_nursery_look(const void *p, size_t *bytes)
 {
-    hkm_lock(&nursery.lock);
+    enter();
     enum hkm_nursery_state is = state(p);
     *bytes = is == HKM_NURSERY_BLOCK ? (size_t)(end_of(granule(p)) - granule(p)) * GRANULE : 0;
     hkm_unlock(&nursery.lock);
@@ -184,7 +226,7 @@ enum hkm_nursery_state hkm_nursery_look(const void *p, size_t *bytes)
 
 enum hkm_nursery_state hkm_nursery_free(void *p)
 {
-    hkm_lock(&nursery.lock);
+    enter();
     enum hkm_nursery_state was = state(p);
     if (was == HKM_NURSERY_BLOCK) {
         unsigned g = granule(p), end = end_of(g);
@@ -200,7 +242,7 @@ enum hkm_nursery_state hkm_nursery_free(void *p)
 bool hkm_nursery_resize(void *p, size_t size)
 {
     unsigned n = (unsigned)((size + GRANULE - 1) / GRANULE);
-    hkm_lock(&nursery.lock);
+    enter();
     unsigned g = granule(p), end = end_of(g);
     bool ok = size <= HKM_NURSERY_MAX && g + n <= GRANULES && (g + n <= end || seek_used(end, g + n) >= g + n);
     if (ok) {
@@ -208,6 +250,7 @@ bool hkm_nursery_resize(void *p, size_t size)
         count[class_of(g, g + n)].live++;
     }
     if (ok && g + n > end) {
+        hole = 0;
         set_used(end, g + n, true);
         soil(end, g + n);
         if (g + n > top)
@@ -244,7 +287,7 @@ size_t hkm_nursery_purge(void)
     hkm_os_init(); /* this may be the very first call */
     size_t done = 0, page = hkm_os.page;
     unsigned pages = (unsigned)(HKM_SLOT_SIZE / page), run = 0;
-    hkm_lock(&nursery.lock);
+    enter();
     for (unsigned first = 0; slot && first < GRANULES; first += IN_SLOT) {
         struct hkm_slab *s = slot_of(first);
         for (unsigned p = 0; p <= pages; p++) {
@@ -253,6 +296,7 @@ size_t hkm_nursery_purge(void)
                 run++;
             } else if (run) {
                 done += hkm_superslab_purge_pages(s, p - run, run);
+                soiled = from - run * (to - from) < soiled ? from - run * (to - from) : soiled;
                 run = 0;
             }
         }

@@ -28,7 +28,7 @@ HKM_USED const struct hkm_policy hkm_policy_default = {
  * never the one in force: a reader that was preempted for so many changes may then see values of two policies.  Each is in
  * its range, and nothing relies on two of them fitting each other. */
 enum { VERSIONS = 64 };
-static struct hkm_policy version[VERSIONS];
+struct hkm_policy hkm_policy_version[VERSIONS] HKM_BEHIND;
 static struct hkm_lock lock = HKM_LOCK_INIT(HKM_RANK_POLICY);
 static hkm_word versions; /* lock writes: made so far */
 HKM_USED hkm_word hkm_policy_offset;
@@ -76,14 +76,14 @@ static const struct hkm_policy *keep(const struct hkm_policy *p)
     if (hkm_policy_same(p, &hkm_policy_default))
         return &hkm_policy_default;
     for (size_t i = 0; i < n && i < VERSIONS; i++)
-        if (hkm_policy_same(p, &version[i]))
-            return &version[i];
-    if (&version[n % VERSIONS] == hkm_policy())
+        if (hkm_policy_same(p, &hkm_policy_version[i]))
+            return &hkm_policy_version[i];
+    if (&hkm_policy_version[n % VERSIONS] == hkm_policy())
         n++;
     for (unsigned i = 0; i < HKM_POLICY_ROWS; i++)
-        hkm_store((hkm_word *)&version[n % VERSIONS] + i, hkm_load((const hkm_word *)p + i));
+        hkm_store((hkm_word *)&hkm_policy_version[n % VERSIONS] + i, hkm_load((const hkm_word *)p + i));
     hkm_store_rel(&versions, n + 1);
-    return &version[n % VERSIONS];
+    return &hkm_policy_version[n % VERSIONS];
 }
 
 HKM_COLD bool hkm_policy_publish(const struct hkm_policy *p)
@@ -128,7 +128,7 @@ HKM_COLD void hkm_policy_base(struct hkm_policy *p)
 
 /* ---- a saved policy --------------------------------------------------------------------------------------------- */
 
-static struct hkm_policy saved; /* written before the process has a second thread */
+struct hkm_policy hkm_policy_saved HKM_BEHIND; /* written before the process has a second thread */
 static bool has_saved;
 
 /* What an option says goes before what was saved, and that before the defaults. */
@@ -136,7 +136,7 @@ static void take_saved(struct hkm_policy *p)
 {
     for (unsigned i = 0; has_saved && i < HKM_POLICY_ROWS; i++)
         if (hkm_load((hkm_word *)p + i) == hkm_load((const hkm_word *)&hkm_policy_default + i))
-            hkm_store((hkm_word *)p + i, hkm_load((hkm_word *)&saved + i));
+            hkm_store((hkm_word *)p + i, hkm_load((hkm_word *)&hkm_policy_saved + i));
 }
 
 static bool is_blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
@@ -265,7 +265,7 @@ HKM_COLD void hkm_policy_load(void)
         hkm_os_warn(&m);
         return;
     }
-    saved = p;
+    hkm_policy_saved = p;
     has_saved = true;
 }
 
@@ -386,18 +386,6 @@ unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once)
     if (least < half && !at_once)
         least = half;
     return least < cap ? least : cap;
-}
-
-bool hkm_policy_nursery(const struct hkm_policy *p, size_t size, unsigned taken, unsigned live)
-{
-    size_t blocks = hkm_load(&p->nursery_blocks);
-    if (!blocks)
-        return false;
-    /* A class that uses more than six pages at a time is worth pages of its own; of small blocks, one that has filled one.  So is
-     * one with many blocks: a slab's are cheaper to take and to free, so what comes again and again must end up in one. */
-    if (size < HKM_POLICY_NURSERY_LARGE)
-        return taken < blocks || (taken + 1) * size <= HKM_POLICY_NURSERY_SMALL;
-    return taken < 32 && (live < 1 || (live < blocks && (live + 1) * size <= hkm_load(&p->nursery_bytes)));
 }
 
 /* A class gets one more slab when all that it has are full: so a thirty-second of those, in each class, is never more than that

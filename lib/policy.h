@@ -127,7 +127,17 @@ unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once);
 /* The nursery serves one more block of that size, after `taken` ones of which `live` are in use; false: the class is to have
  * a slab.  From that many bytes on, only those in use count. */
 enum { HKM_POLICY_NURSERY_LARGE = 512, HKM_POLICY_NURSERY_SMALL = 4096 };
-bool hkm_policy_nursery(const struct hkm_policy *p, size_t size, unsigned taken, unsigned live);
+static inline bool hkm_policy_nursery(const struct hkm_policy *p, size_t size, unsigned taken, unsigned live)
+{
+    size_t blocks = hkm_load(&p->nursery_blocks);
+    if (!blocks)
+        return false;
+    /* A class that uses more than six pages at a time is worth pages of its own; of small blocks, one that has filled one.  So is
+     * one with many blocks: a slab's are cheaper to take and to free, so what comes again and again must end up in one. */
+    if (size < HKM_POLICY_NURSERY_LARGE)
+        return taken < blocks || (taken + 1) * size <= HKM_POLICY_NURSERY_SMALL;
+    return taken < 32 && (live < 1 || (live < blocks && (live + 1) * size <= hkm_load(&p->nursery_bytes)));
+}
 
 /* Bytes to fault in of a fresh slot that becomes a slab, when `full` slabs of its class are in use by that heap. */
 size_t hkm_policy_prefault(const struct hkm_policy *p, size_t mapped, size_t full);

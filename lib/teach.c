@@ -23,17 +23,16 @@ struct totals {
     uint64_t events, slots, faults, populated, purged, returned, reused, misses, denied;
 };
 
-static struct {
+struct hkm_class_room {
     struct hkm_learn learn;      /* first: live.def shows what it begins with */
     struct hkm_learn_price price;
     struct hkm_policy base;      /* what the options said when learning began */
     struct totals last;
     size_t gone;                 /* pages of slabs without memory, at most */
     size_t generation, since;    /* of the process that learns, plus 1; ms: when the epoch began */
-} class_room;
-HKM_SHOWN(class_room, hkm_teach_shown);
+} hkm_teach_room HKM_BEHIND;
 
-const struct hkm_learn *hkm_teach_state(void) { return &class_room.learn; }
+const struct hkm_learn *hkm_teach_state(void) { return &hkm_teach_room.learn; }
 
 /* ---- what a page costs ------------------------------------------------------------------------------------------ */
 
@@ -123,31 +122,31 @@ static HKM_COLD void begin(size_t now, const struct hkm_policy *base, size_t gen
 {
     enum hkm_learn_mode mode = (enum hkm_learn_mode)hkm_load(&hkm_option.evo_policy);
     size_t heaps;
-    class_room.base = *base;
-    class_room.generation = generation;
-    class_room.since = now;
-    class_room.last = add_up(&heaps, &idle_in_slabs);
-    class_room.gone = 0;
-    hkm_learn_begin(&class_room.learn, base, mode, class_room.price);
+    hkm_teach_room.base = *base;
+    hkm_teach_room.generation = generation;
+    hkm_teach_room.since = now;
+    hkm_teach_room.last = add_up(&heaps, &idle_in_slabs);
+    hkm_teach_room.gone = 0;
+    hkm_learn_begin(&hkm_teach_room.learn, base, mode, hkm_teach_room.price);
     if (hkm_load(&hkm_option.disable_elo))
-        class_room.learn.playable = 0;
+        hkm_teach_room.learn.playable = 0;
 }
 
 
 static HKM_COLD void epoch(size_t now)
 {
     struct hkm_policy p;
-    struct hkm_learn *l = &class_room.learn;
-    size_t generation = hkm_generation() + 1, heaps, ms = now - class_room.since;
+    struct hkm_learn *l = &hkm_teach_room.learn;
+    size_t generation = hkm_generation() + 1, heaps, ms = now - hkm_teach_room.since;
     hkm_policy_base(&p);
-    if (class_room.generation != generation || !hkm_policy_same(&p, &class_room.base)) {
+    if (hkm_teach_room.generation != generation || !hkm_policy_same(&p, &hkm_teach_room.base)) {
         begin(now, &p, generation);
         hkm_store(&hkm_teach_next, now + HKM_LEARN_FROM_MS);
         return;
     }
     struct totals t = add_up(&heaps, &idle_in_slabs);
-    size_t gone = class_room.gone;
-    struct hkm_learn_sample s = sample(&t, &class_room.last, ms, &gone);
+    size_t gone = hkm_teach_room.gone;
+    struct hkm_learn_sample s = sample(&t, &hkm_teach_room.last, ms, &gone);
     /* With many threads, adding up takes long: it is to stay a thousandth of the time. */
     size_t few = 1 + heaps / 256;
     bool over = ms >= HKM_LEARN_EPOCH_MS && s.events >= (l->epochs ? HKM_LEARN_EPOCH_EVENTS : HKM_LEARN_FROM_EVENTS);
@@ -156,11 +155,11 @@ static HKM_COLD void epoch(size_t now)
         return;
     if (!l->epochs) {
         find_prices(&l->price);
-        class_room.price = l->price;
+        hkm_teach_room.price = l->price;
     }
-    class_room.last = t;
-    class_room.since = now;
-    class_room.gone = gone;
+    hkm_teach_room.last = t;
+    hkm_teach_room.since = now;
+    hkm_teach_room.gone = gone;
     hkm_learn_epoch(l, &s, &p);
     (void)hkm_policy_publish(&p);
     if (hkm_learn_is_trial(l))

@@ -44,6 +44,13 @@ if [ -n "$so" ]; then
         [ -z "$wrong" ] || { echo "$wrong"; return 1; }
     }
     ok "it imports from the C library alone" undefined
+    # Every relocation with a name is a search through all libraries at each start of a process.
+    vain() { ! readelf -rW "$so" | grep -E '_ZSt|_ITM_|__gmon_start__|__cxa_finalize'; }
+    if grep -q '^LIB_LDFLAGS = .*-nostartfiles' "$build_dir/Makefile" 2>/dev/null; then
+        ok "no name is looked up at the start that most processes do not have" vain
+    else
+        skip "no name is looked up at the start that most processes do not have" "the linker adds some"
+    fi
     needed() {
         readelf -dW "$so" | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p' >"$scratch/needed"
         cat "$scratch/needed"

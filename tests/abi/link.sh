@@ -114,6 +114,31 @@ if [ -n "$shared" ]; then
     link_as_needed() { $cc -Wl,--as-needed "$scratch/plain.c" $(flags) -o "$scratch/plain-as-needed"; }
     ok "one that does not name it links with --as-needed" link_as_needed
     ok "it works, and HAKMEM serves it" served "$scratch/plain-as-needed"
+    # A program with a C++ runtime of its own: the library asks for the functions that it needs of it, so the linker exports them.
+    cat >"$scratch/own.cc" <<'EOF'
+#include <cstdio>
+#include <new>
+static int calls;
+static void handler() { if (++calls == 3) std::set_new_handler(nullptr); }
+int main()
+{
+    volatile std::size_t much = static_cast<std::size_t>(-1) / 4;
+    std::set_new_handler(handler);
+    try {
+        return ::operator new(much) != nullptr;
+    } catch (const std::bad_alloc &) {
+        return std::printf("%d calls\n", calls) < 0 || calls != 3;
+    }
+}
+EOF
+    # shellcheck disable=SC2046,SC2086  # words
+    link_own() { $cxx -static-libstdc++ -static-libgcc -Wl,-u,_ZSt17__throw_bad_allocv "$scratch/own.cc" $(flags) -o "$scratch/own"; }
+    if have_compiler "$cxx" && $cxx -static-libstdc++ -static-libgcc "$scratch/own.cc" -o "$scratch/empty" 2>/dev/null; then
+        ok "a program with a static C++ runtime links" link_own
+        ok "its new handler is called, and std::bad_alloc is caught" served "$scratch/own"
+    else
+        skip "a program with a static C++ runtime" "no compiler, or no such runtime"
+    fi
     needs() { readelf -dW "$scratch/program-shared" | grep -F 'NEEDED' | grep -F '[libhakmem.so.0]'; }
     ok "it needs libhakmem.so.0" needs
     links() { [ -f "$libdir/libhakmem.so.0" ] && [ -L "$libdir/libhakmem.so" ]; }
