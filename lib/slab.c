@@ -194,12 +194,7 @@ unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n)
         if (offset >= HKM_SLOT_SIZE)
             break;
         unsigned x = hkm_class_index(s->magic, offset);
-        if (paged)
-            i = give_word(s, blocks, i, n, x / BITS, true);
-        else if (i + 1 < n && !(((uintptr_t)blocks[i] ^ (uintptr_t)blocks[i + 1]) >> HKM_SLOT_SHIFT))
-            i = give_word(s, blocks, i, n, x / BITS, false);
-        else /* alone, as in a heap whose blocks lie in a random order */
-            set_bits(s, x / BITS, (size_t)1 << x % BITS), i++;
+        i = paged ? give_word(s, blocks, i, n, x / BITS, true) : give_word(s, blocks, i, n, x / BITS, false);
     }
     s->nfree = (uint16_t)(s->nfree + i);
     s->given = (uint32_t)hkm_load(&hkm_slab_clock);

@@ -24,6 +24,7 @@ void hkm_slab_close(struct hkm_slab *s);              /* all its blocks are free
 unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want);
 /* Gives back the blocks at the head of the array that belong to this slab; returns how many.  Aborts on a double free. */
 unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n);
+HKM_INLINE void hkm_slab_give_one(struct hkm_slab *s, void *block); /* the same of one block, smaller than a page */
 /* Any thread: marks blocks as freed remotely, those whose bits are set in a word of the bitmap, or one.  Aborts on a double
  * free. */
 void hkm_slab_remote_word(struct hkm_slab *s, unsigned word, size_t bits);
@@ -51,5 +52,20 @@ bool hkm_slab_is_live(const struct hkm_slab *s, const void *block);
 bool hkm_slab_mark_dead(struct hkm_slab *s, void *block); /* false: it was not live */
 
 bool hkm_slab_valid(const struct hkm_slab *s);
+
+HKM_INLINE void hkm_slab_give_one(struct hkm_slab *s, void *block)
+{
+    unsigned x = hkm_class_index(s->magic, (uintptr_t)block % HKM_SLOT_SIZE), w = x / HKM_WORD_BITS;
+    size_t bit = (size_t)1 << x % HKM_WORD_BITS;
+    if (unlikely(x >= s->blocks) || unlikely(s->free[w] & bit)) {
+        (void)hkm_slab_give(s, &block, 1); /* ends the process */
+        return;
+    }
+    s->free[w] |= bit;
+    if (w < s->hint)
+        s->hint = (uint16_t)w;
+    s->nfree++;
+    s->given = (uint32_t)hkm_load(&hkm_slab_clock);
+}
 
 #endif

@@ -83,12 +83,18 @@ unsigned hkm_tiny_fill(struct hkm_tiny *t, void **out, unsigned want)
 struct hkm_slab *hkm_tiny_drain(struct hkm_tiny *t, unsigned cls, void *const *blocks, unsigned n)
 {
     struct hkm_slab *empties = NULL;
+    size_t size = hkm_class[cls].size, near = 16 * size;
+    bool paged = size >= hkm_os.page;
     for (unsigned i = 0; i < n;) {
         struct hkm_slab *s = hkm_registry_slab((void *)((uintptr_t)blocks[i] & ~HKM_ZERO));
         /* A block that is in the cache twice may have cost its slab the last block already. */
         if (unlikely(!s->free || s->cls != cls))
             hkm_os_bad_pointer("free", "double free", (void *)((uintptr_t)blocks[i] & ~HKM_ZERO));
-        i += hkm_slab_give(s, blocks + i, n - i);
+        /* Alone, as in a heap whose blocks lie in a random order, or with its neighbours. */
+        if (!paged && (i + 1 == n || (uintptr_t)blocks[i + 1] - (uintptr_t)blocks[i] + near >= 2 * near))
+            hkm_slab_give_one(s, blocks[i++]);
+        else
+            i += hkm_slab_give(s, blocks + i, n - i);
         if (s->listed == HKM_PARTIAL && s->nfree != s->blocks)
             continue;
         s = hkm_tiny_settle(t, s, true);
