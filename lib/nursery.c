@@ -4,8 +4,9 @@
  * nursery.c: see nursery.h.
  *
  * Two bitmaps over the granules of some neighbouring slots, word by word: `used`, and `start` of each block.  A block ends where a granule is unused or
- * starts another block.  Every change keeps a fork's child safe: used bits are set before the start bit, and cleared after
- * it, so a lock left behind costs at most one block's granules.
+ * starts another block.  Every change keeps a fork's child safe, which takes over the lock that a thread held in the middle of one:
+ * `top` is raised and the pages are soiled before the used bits are set, these before the start bit, and cleared after it; whatever
+ * only saves a search is forgotten.  So a lock left behind costs at most one block's granules: nobody's, or at the end of another's.
  */
 #define HKM_SMALL
 #include "nursery.h"
@@ -41,14 +42,14 @@ static struct hkm_slab *slot_of(unsigned granule) { return hkm_slab_after(slot, 
 static HKM_NOINLINE void soil_pages(unsigned from, unsigned to)
 {
     unsigned in_page = (unsigned)(hkm_os.page / GRANULE);
+    for (unsigned g = from; g < to;) {
+        unsigned end = (g / IN_SLOT + 1) * IN_SLOT, stop = to < end ? to : end;
+        slot_of(g)->zero &= (uint16_t)~hkm_pages_of((size_t)(g % IN_SLOT) * GRANULE,
+                                                    (size_t)((stop - 1) % IN_SLOT + 1) * GRANULE);
+        g = stop;
+    }
     if (from <= soiled)
         soiled = (to + in_page - 1) / in_page * in_page;
-    while (from < to) {
-        unsigned end = (from / IN_SLOT + 1) * IN_SLOT, stop = to < end ? to : end;
-        slot_of(from)->zero &= (uint16_t)~hkm_pages_of((size_t)(from % IN_SLOT) * GRANULE,
-                                                       (size_t)((stop - 1) % IN_SLOT + 1) * GRANULE);
-        from = stop;
-    }
 }
 /* The pages of these granules are not known to be zero any more. */
 HKM_INLINE void soil(unsigned from, unsigned to)
@@ -173,8 +174,19 @@ static unsigned find(unsigned n)
 
 static void enter(void)
 {
-    if (unlikely(hkm_lock(&nursery.lock)))
-        hole = 0; /* a fork may have left it between two blocks */
+    if (unlikely(hkm_lock(&nursery.lock))) /* left behind by a fork */
+        low = hole = wide = soiled = 0;
+}
+
+/* These granules get a block, or more of one. */
+HKM_INLINE void occupy(unsigned from, unsigned to)
+{
+    if (to > top)
+        top = to;
+    soil(from, to);
+    hkm_in_order();
+    set_used(from, to, true);
+    hkm_in_order();
 }
 
 void *hkm_nursery_alloc(size_t size, unsigned cls)
@@ -187,11 +199,8 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
         unsigned g = find(n);
         hkm_assert(g == GRANULES || seek_used(g, g + n) >= g + n);
         if (g < GRANULES) {
-            set_used(g, g + n, true);
+            occupy(g, g + n);
             map[g / BITS].start |= (size_t)1 << g % BITS;
-            if (g + n > top)
-                top = g + n;
-            soil(g, g + n);
             count[cls].taken += count[cls].taken < UINT16_MAX;
             count[cls].live++;
             p = slot->start + (size_t)g * GRANULE;
@@ -231,6 +240,7 @@ enum hkm_nursery_state hkm_nursery_free(void *p)
     if (was == HKM_NURSERY_BLOCK) {
         unsigned g = granule(p), end = end_of(g);
         map[g / BITS].start &= ~((size_t)1 << g % BITS);
+        hkm_in_order();
         set_used(g, end, false);
         opened(g);
         count[class_of(g, end)].live--;
@@ -251,10 +261,7 @@ bool hkm_nursery_resize(void *p, size_t size)
     }
     if (ok && g + n > end) {
         hole = 0;
-        set_used(end, g + n, true);
-        soil(end, g + n);
-        if (g + n > top)
-            top = g + n;
+        occupy(end, g + n);
     }
     if (ok && g + n < end) {
         set_used(g + n, end, false);

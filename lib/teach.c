@@ -30,7 +30,7 @@ struct hkm_class_room {
     struct totals last;
     size_t gone;                 /* pages of slabs without memory, at most */
     size_t generation, since;    /* of the process that learns, plus 1; ms: when the epoch began */
-} hkm_teach_room HKM_BEHIND;
+} hkm_teach_room HKM_USED HKM_BEHIND;
 
 const struct hkm_learn *hkm_teach_state(void) { return &hkm_teach_room.learn; }
 

@@ -30,6 +30,7 @@ rows=(
     "pgo-clang: CC=clang --enable-pgo"
     "static: --disable-shared"
     "shared: --disable-static"
+    "pic: --with-pic"
 )
 # And what configure must refuse, with the words that it must say.
 refused=(
