@@ -214,7 +214,7 @@ __attribute__((destructor)) static void finish(void)
     }
 }
 
-#ifdef PIC
+#if defined PIC && HKM_FEW_NAMES
 /* Tells pthread_atfork whose handler it is.  The compiler's start files define it, which the shared library does without. */
 extern void *__dso_handle;
 HKM_HIDDEN __attribute__((weak)) void *__dso_handle = &__dso_handle;

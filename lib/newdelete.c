@@ -45,7 +45,7 @@
 #pragma weak dladdr
 /* A function that is needed when memory is out, or NULL.  The shared library looks for it then, since each name that it imports is
  * looked up at every start of a process, through all of its libraries where there is none. */
-#if defined PIC && HKM_ASK
+#if defined PIC && HKM_FEW_NAMES
 #define LATE(function) ((__typeof__(&(function)))dlsym(RTLD_DEFAULT, #function))
 #else
 #define LATE(function) (&(function))
@@ -90,7 +90,7 @@ typedef void *new_fn(size_t);
 typedef void *nothrow_fn(size_t, const void *);
 typedef void *nothrow_aligned_fn(size_t, size_t, const void *);
 
-#if defined PIC && HKM_ASK
+#if defined PIC && HKM_FEW_NAMES
 #define weak_get_handler ((get_handler_fn *)NULL)
 #define weak_throw ((handler_fn *)NULL)
 /* The name stands among those that the library asks for, so a program with a static runtime exports it; but nothing is looked up. */
