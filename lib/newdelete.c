@@ -13,8 +13,8 @@
  * The failing path needs a C++ runtime: the new handler, something that throws std::bad_alloc, and for the nothrow
  * forms something that catches, which C cannot do and the runtime's own nothrow operators do.  They are looked up when
  * needed:
- *   - weak references: a runtime that was there when the program started, or is linked statically;
- *   - the global scope: one loaded later with RTLD_GLOBAL;
+ *   - weak references, in a static program: the runtime that is linked in;
+ *   - the global scope: one that was there when the program started, or was loaded later with RTLD_GLOBAL;
  *   - the libraries known to be runtimes, if loaded: those loaded with RTLD_LOCAL;
  *   - the object that called, and what that was linked with: a plugin with a runtime of its own inside.
  * Where two different runtimes are loaded, the first in this order is taken for all callers.  What is found is kept,
@@ -22,7 +22,7 @@
  * it may change.
  *
  * Limits, where the runtime's code is inside the program.  -static-libstdc++ with -lhakmem works because the linker
- * exports from the program what a shared library asks for, and -static likewise, but neither
+ * exports from the program what a shared library asks for, and -static by the weak references, but neither
  * draws anything out of libstdc++.a: a program that uses nothing else of it says -Wl,-u,_ZSt17__throw_bad_allocv or
  * gets the message of a program without a runtime.  Nothing there can catch for us, so the nothrow forms yield NULL
  * without calling the handler.  A program with a static runtime that was not linked with HAKMEM has that runtime's
