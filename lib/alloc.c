@@ -465,6 +465,8 @@ void hkm_free_slow(void *p)
 {
     if (!p)
         return;
+    if (unlikely(!hkm_registry_is_open()))
+        hkm_thread_open();
     /* Left to the C library from the first block on: there is nothing of ours, and no need to look for it. */
     if (unlikely(hkm_load(&hkm_option.pass)) && !hkm_thread_heaps() && !hkm_load(&large_allocs))
         __libc_free(p);

@@ -109,7 +109,7 @@ HKM_INLINE void hkm_free_fast(void *p)
         hkm_free_hardened(p);
         return;
     }
-    if (likely(slot < hkm_peek(hkm_range.used))) {
+    if (likely(slot < hkm_peek(hkm_range.open))) {
         struct hkm_tag *t = hkm_peek(hkm_range.tags[slot]);
         if (unlikely(hkm_peek(t->thread) != hkm_os_thread())) {
             hkm_free_other(p, t, slot);
@@ -133,7 +133,7 @@ HKM_INLINE void hkm_free_fast(void *p)
 HKM_INLINE void *hkm_alloc_resize_fast(void *p, size_t size)
 {
     size_t slot = ((uintptr_t)p - hkm_peek(hkm_range.base)) >> HKM_SLOT_SHIFT;
-    if (!HKM_HARDENED && likely(slot < hkm_peek(hkm_range.used))) {
+    if (!HKM_HARDENED && likely(slot < hkm_peek(hkm_range.open))) {
         struct hkm_tag *t = hkm_peek(hkm_range.tags[slot]);
         struct hkm_bin *b = (struct hkm_bin *)(void *)t;
         if (likely(hkm_peek(t->thread) == hkm_os_thread()) && likely((uint16_t)(uintptr_t)p < b->end) &&

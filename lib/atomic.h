@@ -93,6 +93,13 @@ HKM_OPERATION void hkm_count(hkm_word *w, size_t v)
 #endif
 }
 
+/* Whether a thread's loads happen in the order of its program without being told. */
+#if (defined(__x86_64__) || defined(__i386__) || defined(__s390x__)) && !defined(HKM_TSAN)
+#define HKM_LOADS_IN_ORDER 1
+#else
+#define HKM_LOADS_IN_ORDER 0
+#endif
+
 #ifdef HKM_TSAN
 #define hkm_peek(lvalue) __atomic_load_n(&(lvalue), __ATOMIC_ACQUIRE)
 #else

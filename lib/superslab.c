@@ -497,6 +497,13 @@ HKM_COLD bool hkm_superslab_cede(void)
     return true;
 }
 
+HKM_COLD void hkm_superslab_open(void)
+{
+    hkm_lock(&pool.lock);
+    hkm_registry_open();
+    hkm_unlock(&pool.lock);
+}
+
 bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more)
 {
     struct hkm_range *r = first->range;

@@ -25,6 +25,7 @@ struct hkm_slab *hkm_superslab_run(size_t count, size_t align);
 bool hkm_superslab_run_extend(struct hkm_slab *first, size_t count, size_t more);
 /* Memory is out, and our own structures need some: makes them a present of some free slots.  False: there are none. */
 bool hkm_superslab_cede(void);
+void hkm_superslab_open(void); /* hkm_registry_open, under the lock */
 /* Maps more slots: at least `need` in a row. */
 bool hkm_superslab_grow(size_t need);
 /* Gives memory of dirty free slots back to the kernel until at most `keep` bytes are dirty; highest addresses first.  What

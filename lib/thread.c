@@ -7,8 +7,9 @@
  * thread behind), BURIED (somebody is making a parked heap of it), or LATE (the one heap that serves threads past the
  * library's destructor).  Its state changes under the threads lock; that of a parked one under its own lock, too.
  *
- * The child of a fork, when it first comes here (in the fork handler, or, after _Fork or clone, with the first refill or
- * birth), makes orphans of the heaps whose threads it does not have, and mends the lists if their lock was left held.
+ * The child of a fork, when it first comes here (with the first free, refill, birth or death), makes orphans of the heaps
+ * whose threads it does not have, and mends the lists if their lock was left held.  Until then it has touched nothing of
+ * them: it may be about to exec.
  */
 #define HKM_SMALL
 #include "thread.h"
@@ -45,15 +46,11 @@ static struct hkm_heap *late; /* late_heap.lock */
 static pthread_key_t key;
 static hkm_word key_made;  /* 0: no, 1: somebody is at it, 2: yes */
 static hkm_word watching;  /* the fork handler is registered */
+static size_t forked;            /* written by the fork handler, in the child's only thread: its generation, */
+static struct hkm_heap *forker;  /* and the heap of the thread that forked, or NULL */
 
 size_t hkm_thread_heaps(void) { return hkm_heap_count(); }
 size_t hkm_thread_parked(void) { return hkm_load(&threads.nparked); }
-
-void hkm_thread_each(void (*each)(struct hkm_heap *h, void *arg), void *arg)
-{
-    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
-        each(h, arg);
-}
 
 static void set_heap(struct hkm_heap *h)
 {
@@ -120,9 +117,7 @@ static void lock_threads(void)
 
 /* ---- fork ------------------------------------------------------------------------------------------------------- */
 
-/* In the child of a fork, once; `mine` is the heap of the thread that forked, or NULL.  Touches as little as it can: the
- * child may be about to exec.  The tags must be taken from the dead threads at once, though: a new thread may get the
- * address of a dead one. */
+/* In the child of a fork, once; `mine` is the heap of the thread that forked, or NULL. */
 static void settle(struct hkm_heap *mine, size_t generation)
 {
     lock_threads();
@@ -140,29 +135,58 @@ static void settle(struct hkm_heap *mine, size_t generation)
         }
         hkm_store(&norphaned, orphans);
         hkm_heap_recount();
-        hkm_bigcache_recount();
         list_live();
-        hkm_store(&settled, generation);
+        hkm_store_rel(&settled, generation); /* pairs with hkm_thread_open */
     }
     hkm_unlock(&threads.lock);
 }
 
-static void after_fork(void) { settle(hkm_thread_own(), hkm_generation()); }
+/* The tags name dead threads, whose address a new thread may get; its first free would come into a dead thread's bin.  So the
+ * tags are seen to before any free comes by the fast path.  Where a thread's loads may be out of order it might see the registry
+ * open and the tag as it was, so there the tags are seen to at once. */
+static void after_fork(void)
+{
+    hkm_bigcache_recount(); /* no other thread is changing the sum yet */
+    forker = hkm_thread_own();
+    forked = hkm_generation();
+    if (!HKM_LOADS_IN_ORDER)
+        settle(forker, forked);
+    else if (hkm_load(&settled) != forked) /* an earlier handler may have allocated */
+        hkm_registry_shut();
+}
 
-/* After _Fork and clone, which run no handlers.  A thread that the child has started since leaves it to the one that has
+/* After _Fork and clone, which run no handlers, a thread that the child has started since leaves it to the one that has
  * forked, which alone knows which heap is its own: one from before the fork, or none. */
-static HKM_COLD void after_quiet_fork(size_t generation)
+static HKM_COLD void see_to_fork(size_t generation)
 {
     struct hkm_heap *mine = hkm_thread_own();
-    if (mine ? hkm_load(&mine->generation) != generation : hkm_os_first_thread())
+    if (forked == generation) {
+        settle(forker, generation);
+    } else if (mine ? hkm_load(&mine->generation) != generation : hkm_os_first_thread()) {
+        hkm_bigcache_recount();
         settle(mine, generation);
+    }
 }
 
 static void notice_fork(void)
 {
     size_t generation = hkm_generation();
     if (unlikely(hkm_load(&settled) != generation))
-        after_quiet_fork(generation);
+        see_to_fork(generation);
+}
+
+HKM_COLD void hkm_thread_open(void)
+{
+    notice_fork();
+    if (hkm_load_acq(&settled) == hkm_generation()) /* else it is another thread's affair */
+        hkm_superslab_open();
+}
+
+void hkm_thread_each(void (*each)(struct hkm_heap *h, void *arg), void *arg)
+{
+    notice_fork();
+    for (struct hkm_heap *h = hkm_heap_first(); h; h = h->next)
+        each(h, arg);
 }
 
 static void watch_forks(void)
@@ -183,6 +207,7 @@ static void death(void *arg)
     struct hkm_heap *h = hkm_thread_own();
     if (!h)
         return;
+    notice_fork();
     hkm_tls.below = 0;
     hkm_in_order();
     hkm_tls.heap = HKM_LATE;

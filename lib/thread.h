@@ -33,6 +33,8 @@ void *hkm_thread_refill(struct hkm_heap *h, unsigned cls);
 void hkm_thread_full(struct hkm_bin *b);
 /* Something took the slow way: a moment to give idle memory back, of this and other heaps. */
 void hkm_thread_tick(void);
+/* A free found the registry shut: sees to what a fork left, and opens it. */
+void hkm_thread_open(void);
 /* Frees a block of another heap. */
 void hkm_thread_free_remote(void *block, struct hkm_slab *s);
 

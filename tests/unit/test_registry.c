@@ -130,6 +130,30 @@ START_TEST(tables_grow_in_place)
 }
 END_TEST
 
+/* What the fast paths may look at grows with what is known, but for a child of a fork until it has seen to the tags. */
+START_TEST(shut_until_opened)
+{
+    hkm_os_init();
+    struct hkm_range *r = hkm_registry_room(64);
+    ck_assert(hkm_registry_is_open());
+    extend(r, 3, &hkm_tag_none);
+    ck_assert_uint_eq(hkm_load(&r->open), 3);
+    hkm_registry_shut();
+    extend(r, 4, &hkm_tag_none);
+    ck_assert_uint_eq(hkm_load(&r->open), 0);
+    ck_assert(!hkm_registry_is_open());
+    hkm_registry_open();
+    ck_assert_uint_eq(hkm_load(&r->open), 7);
+    extend(r, 1, &hkm_tag_none);
+    ck_assert_uint_eq(hkm_load(&r->open), 8);
+    hkm_store(&r->open, 7); /* a fork in the middle of an extension */
+    extend(r, 1, &hkm_tag_none);
+    ck_assert(!hkm_registry_is_open());
+    hkm_registry_open();
+    ck_assert_uint_eq(hkm_load(&r->open), 9);
+}
+END_TEST
+
 START_TEST(strangers_among_the_tables)
 {
     hkm_os_init();
@@ -258,6 +282,6 @@ START_TEST(high_addresses)
 }
 END_TEST
 
-UNIT_MAIN("registry", CK_FORK, nothing_is_known_at_first, first_range, addresses_are_found,
+UNIT_MAIN("registry", CK_FORK, nothing_is_known_at_first, first_range, shut_until_opened, addresses_are_found,
           no_tag_lets_a_cache_take_blocks, tables_grow_in_place, strangers_among_the_tables, more_ranges,
           ranges_fit_the_limit, absurd_wishes, high_addresses)
