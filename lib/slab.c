@@ -96,18 +96,71 @@ static void use_pages(struct hkm_slab *s, size_t from, size_t to)
         s->zero &= others;
 }
 
-/* The addresses of all blocks of a word, two or four in a step. */
-static void list_word(void **out, char *first, size_t size)
+/* A row: addresses of neighbouring blocks, one after the other.  Two or four of them are made, or looked at, at once. */
+typedef uintptr_t lanes __attribute__((vector_size(16)));
+enum { LANES = sizeof(lanes) / sizeof(uintptr_t), STEP = 4 * LANES /* written out below */, ROW_LEAST = 8 };
+
+HKM_INLINE lanes first_lanes(uintptr_t first, size_t step)
 {
-    typedef uintptr_t lanes __attribute__((vector_size(16)));
-    enum { LANES = sizeof(lanes) / sizeof(uintptr_t) };
-    lanes at, step;
-    for (unsigned i = 0; i < LANES; i++) {
-        at[i] = (uintptr_t)(first + i * size);
-        step[i] = LANES * size;
+    lanes at;
+    for (unsigned i = 0; i < LANES; i++)
+        at[i] = first + i * step;
+    return at;
+}
+HKM_INLINE lanes all_lanes(size_t step)
+{
+    lanes by;
+    for (unsigned i = 0; i < LANES; i++)
+        by[i] = step;
+    return by;
+}
+
+HKM_INLINE lanes put_lanes(void **out, lanes at, lanes by)
+{
+    memcpy(out, &at, sizeof at);
+    return at + by;
+}
+HKM_INLINE lanes other_than(void *const *blocks, lanes want)
+{
+    lanes seen;
+    memcpy(&seen, blocks, sizeof seen);
+    return seen ^ want;
+}
+
+static void list_row(void **out, char *first, size_t size, unsigned n)
+{
+    lanes at = first_lanes((uintptr_t)first, size), by = all_lanes(LANES * size);
+    void **end = out + n;
+    for (; end - out >= STEP; out += STEP) {
+        at = put_lanes(out, at, by);
+        at = put_lanes(out + LANES, at, by);
+        at = put_lanes(out + 2 * LANES, at, by);
+        at = put_lanes(out + 3 * LANES, at, by);
     }
-    for (unsigned i = 0; i < BITS; i += LANES, at += step)
-        memcpy(out + i, &at, sizeof at);
+    for (uintptr_t next = at[0]; out < end; next += size)
+        *out++ = (void *)next;
+}
+
+/* How many of the `n` blocks are a row, each `step` bytes behind the one before. */
+static unsigned row_length(void *const *blocks, unsigned n, size_t step)
+{
+    lanes want = first_lanes((uintptr_t)blocks[0], step), by = all_lanes(LANES * step);
+    void *const *at = blocks, *const *end = blocks + n;
+    for (; end - at >= STEP; at += STEP) {
+        lanes a = want, b = a + by, c = b + by, d = c + by;
+        lanes differ = other_than(at, a) | other_than(at + LANES, b) | other_than(at + 2 * LANES, c) |
+                       other_than(at + 3 * LANES, d);
+        uintptr_t any = differ[0] | differ[1];
+        if (LANES > 2)
+            any |= differ[LANES - 2] | differ[LANES - 1];
+        if (any)
+            break;
+        want = d + by;
+    }
+    uintptr_t next = want[0];
+    for (; at < end && (uintptr_t)*at == next; at++)
+        next += step;
+    return (unsigned)(at - blocks);
 }
 
 unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want)
@@ -125,14 +178,19 @@ unsigned hkm_slab_take(struct hkm_slab *s, void **out, unsigned want)
             continue;
         }
         size_t base = (size_t)w * BITS * size;
-        if (bits == ~(size_t)0 && want - got >= BITS && !paged) { /* all of them: no need to look at each bit */
-            list_word(out + got, s->start + base, size);
-            got += BITS;
-            s->free[w] = 0;
-            use_pages(s, base, base + (size_t)BITS * size);
+        unsigned first = hkm_low_bit(bits), last, before = got;
+        size_t behind = ~(bits >> first); /* where the row of free blocks ends, from `first` on */
+        unsigned row = behind ? hkm_low_bit(behind) : BITS;
+        if (row > want - got)
+            row = want - got;
+        if (row >= ROW_LEAST && !paged) { /* no need to look at each bit */
+            size_t from = base + (size_t)first * size;
+            list_row(out + got, s->start + from, size, row);
+            got += row;
+            s->free[w] = bits & ~(~(size_t)0 >> (BITS - row) << first);
+            use_pages(s, from, from + (size_t)row * size);
             continue;
         }
-        unsigned first = hkm_low_bit(bits), last, before = got;
         do {
             last = hkm_low_bit(bits);
             bits &= bits - 1;
@@ -185,15 +243,44 @@ HKM_INLINE unsigned give_word(struct hkm_slab *s, void *const *blocks, unsigned 
     return (unsigned)(at - blocks);
 }
 
+/* `n` neighbours, from x on. */
+static void set_row(struct hkm_slab *s, unsigned x, unsigned n)
+{
+    while (n) {
+        unsigned first = x % BITS, here = n < BITS - first ? n : BITS - first;
+        set_bits(s, x / BITS, ~(size_t)0 >> (BITS - here) << first);
+        x += here;
+        n -= here;
+    }
+}
+
+/* Of neighbours that come back in the order of their addresses, or against it, as much as is a row, from block x on; 0: they are
+ * none. */
+HKM_INLINE unsigned give_row(struct hkm_slab *s, void *const *blocks, unsigned n, unsigned x)
+{
+    size_t step = (uintptr_t)blocks[1] - (uintptr_t)blocks[0], size = s->size;
+    bool up = step == size;
+    if ((!up && step != -size) || unlikely(x >= s->blocks))
+        return 0;
+    unsigned most = up ? s->blocks - x : x + 1;
+    unsigned row = row_length(blocks, n < most ? n : most, step);
+    set_row(s, up ? x : x - (row - 1), row);
+    return row;
+}
+
 unsigned hkm_slab_give(struct hkm_slab *s, void *const *blocks, unsigned n)
 {
     bool paged = s->size >= hkm_os.page;
-    unsigned i = 0;
+    unsigned i = 0, row;
     while (i < n) {
         size_t offset = ((uintptr_t)blocks[i] & ~HKM_ZERO) - (uintptr_t)s->start;
         if (offset >= HKM_SLOT_SIZE)
             break;
         unsigned x = hkm_class_index(s->magic, offset);
+        if (!paged && i + 1 < n && (row = give_row(s, blocks + i, n - i, x)) != 0) {
+            i += row;
+            continue;
+        }
         i = paged ? give_word(s, blocks, i, n, x / BITS, true) : give_word(s, blocks, i, n, x / BITS, false);
     }
     s->nfree = (uint16_t)(s->nfree + i);

@@ -99,6 +99,51 @@ START_TEST(taken_after_given)
 }
 END_TEST
 
+/* Neighbours in the order of their addresses, against it, and in none, rows of every length mixed, against a model. */
+START_TEST(rows)
+{
+    static bool held[MOST];
+    static void *got[MOST], *give[MOST + 64];
+    uint64_t seed = 5;
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        struct hkm_slab *s = open_slab(c);
+        unsigned blocks = hkm_class[c].blocks;
+        memset(held, 0, sizeof held);
+        for (int round = 0; round < (EMULATED ? 10 : 60); round++) {
+            unsigned want = 1 + (unsigned)random_below(&seed, blocks), n = hkm_slab_take(s, got, want);
+            for (unsigned i = 0, x = 0; i < n; i++, x++) { /* the lowest that were free */
+                while (held[x])
+                    x++;
+                expect(x < blocks && plain(got[i]) == block(s, x));
+                held[x] = true;
+            }
+            n = 0;
+            for (int k = (int)random_below(&seed, 12); k >= 0; k--) {
+                unsigned x = (unsigned)random_below(&seed, blocks), most = 1 + (unsigned)random_below(&seed, k % 3 ? 20 : blocks);
+                int step = (int)random_below(&seed, 5) - 2; /* -2 to 2; in place of 0, one alone */
+                for (; x < blocks && held[x] && most; x += (unsigned)step, most -= step ? 1 : most) {
+                    give[n++] = block(s, x);
+                    held[x] = false;
+                }
+            }
+            for (unsigned at = 0, k; at < n; at += k) {
+                k = 1 + (unsigned)random_below(&seed, n - at);
+                expect(hkm_slab_give(s, give + at, k) == k);
+            }
+            expect(hkm_slab_valid(s));
+            for (unsigned x = 0; x < blocks; x++)
+                expect(is_free(s, x) == !held[x]);
+        }
+        for (unsigned x = 0; x < blocks; x++)
+            if (held[x]) {
+                void *p = block(s, x);
+                expect(hkm_slab_give(s, &p, 1) == 1);
+            }
+        close_slab(s);
+    }
+}
+END_TEST
+
 START_TEST(give_ends_at_another_slab)
 {
     void *got[8];
@@ -119,7 +164,7 @@ END_TEST
 
 static struct batch {
     struct hkm_slab *s;
-    void *blocks[4];
+    void *blocks[200];
     unsigned n;
 } batch;
 
@@ -173,6 +218,37 @@ START_TEST(double_frees)
         batch = (struct batch){ s, { last_one }, 1 };
         unit_aborts(give_remote_batch, &batch, words, last_one);
     }
+}
+END_TEST
+
+/* One of a row is free; or is in it twice; or behind the last block. */
+START_TEST(double_frees_in_rows)
+{
+    static const char words[] = "hakmem: free(): double free: %p\n";
+    static void *got[MOST];
+    struct hkm_slab *s = open_slab(hkm_class_of(48));
+    unsigned n = hkm_slab_take(s, got, MOST);
+    for (int up = 0; up < 2; up++)
+        for (unsigned at = 0; at < 150; at += 37) {
+            batch = (struct batch){ s, { NULL }, 150 };
+            for (unsigned i = 0; i < 150; i++)
+                batch.blocks[up ? i : 149 - i] = block(s, 30 + i);
+            ck_assert_uint_eq(hkm_slab_give(s, &batch.blocks[at], 1), 1);
+            unit_aborts(give_batch, &batch, words, batch.blocks[at]);
+            ck_assert_uint_eq(hkm_slab_take(s, got, 1), 1);
+            ck_assert_ptr_eq(got[0], batch.blocks[at]);
+            void *twice = batch.blocks[at]; /* the row ends before it, and another begins */
+            batch.blocks[149] = twice;
+            if (at != 149)
+                unit_aborts(give_batch, &batch, words, twice);
+        }
+    batch = (struct batch){ s, { NULL }, 20 };
+    for (unsigned i = 0; i < 20; i++)
+        batch.blocks[i] = block(s, n - 19 + i);
+    unit_aborts(give_batch, &batch, "hakmem: free(): invalid pointer: %p\n", batch.blocks[19]);
+    for (unsigned i = 0; i < 20; i++)
+        batch.blocks[i] = block(s, n - i);
+    unit_aborts(give_batch, &batch, "hakmem: free(): invalid pointer: %p\n", batch.blocks[0]);
 }
 END_TEST
 
@@ -541,7 +617,7 @@ START_TEST(refused_pages_are_left)
 }
 END_TEST
 
-UNIT_MAIN("slab", CK_FORK, all_blocks_lowest_first, taken_after_given, give_ends_at_another_slab, double_frees,
-          behind_the_last_block, remote_frees_wait_to_be_collected, remote_frees_of_threads, recount,
-          purge_whole_free_pages_only, zero_is_known_of_blocks_of_a_page_and_more, zero_means_zero,
+UNIT_MAIN("slab", CK_FORK, all_blocks_lowest_first, taken_after_given, rows, give_ends_at_another_slab,
+          double_frees, double_frees_in_rows, behind_the_last_block, remote_frees_wait_to_be_collected,
+          remote_frees_of_threads, recount, purge_whole_free_pages_only, zero_is_known_of_blocks_of_a_page_and_more, zero_means_zero,
           untouched_slab_stays_fresh, live_marks, idle_pages, refused_pages_are_left)
