@@ -763,6 +763,7 @@ void hkm_heap_leave(struct hkm_heap *h) { hkm_unlock(&h->lock); }
 HKM_COLD uint16_t hkm_heap_look(struct hkm_heap *h, struct hkm_slab *s, size_t age, uint16_t *young)
 {
     *young = 0;
+    hkm_assert(s->free);
     if (hkm_load(&s->pending) && collect(h, s)) /* it stays posted: then there is nothing left to collect */
         settle(h, s, hkm_load(&h->thread) != 0);
     return hkm_load(&s->owner) == (size_t)h ? hkm_slab_look(s, age, young) : 0;
@@ -823,6 +824,18 @@ HKM_COLD size_t hkm_heap_stats(struct hkm_heap *h, struct hak_stats *sum)
 
 /* ---- after a fork ----------------------------------------------------------------------------------------------- */
 
+/* A slab that the thread which is gone was just giving back (release_slab): all its blocks are free.  Lock. */
+static HKM_COLD void release_half_closed(struct hkm_slab *s)
+{
+    if (s->free) {
+        hkm_slab_recount(s);
+        hkm_slab_close(s);
+    }
+    hkm_tag_set(s->range, hkm_slab_slot(s), &hkm_tag_none);
+    hkm_store(&s->owner, 0);
+    hkm_shared_pool_release(s);
+}
+
 /* Makes the lists afresh from tags and bitmaps, which are the truth.  Lock, taken over from a thread that is gone. */
 static void rebuild(struct hkm_heap *h)
 {
@@ -834,8 +847,12 @@ static void rebuild(struct hkm_heap *h)
             if (hkm_tag_at(r, i)->kind != HKM_KIND_SLAB)
                 continue;
             struct hkm_slab *s = hkm_slab_at(r, i);
-            if (hkm_load(&s->owner) != (size_t)h || !s->free || s->size != hkm_class[s->cls].size)
+            if (hkm_load(&s->owner) != (size_t)h)
                 continue;
+            if (!s->free || s->size != hkm_class[s->cls].size) { /* see hkm_slab_close */
+                release_half_closed(s);
+                continue;
+            }
             hkm_slab_recount(s);
             hkm_slab_collect(s);
             add_free(h, (size_t)s->nfree * s->size);

@@ -965,6 +965,21 @@ static bool slab_left(unsigned changing)
     return false;
 }
 
+/* As purge.c does, at what the tags say is this heap's. */
+static void look_at_all(struct hkm_heap *h)
+{
+    for (size_t i = 0; i < hkm_load(&hkm_range.used); i++) {
+        struct hkm_slab *s = hkm_slab_at(&hkm_range, i);
+        uint16_t young;
+        if (hkm_tag_at(&hkm_range, i)->kind != HKM_KIND_SLAB || hkm_load(&s->owner) != (size_t)h)
+            continue;
+        CHILD(s->free && s->size == hkm_class[s->cls].size);
+        CHILD(hkm_heap_try(h));
+        (void)hkm_heap_look(h, s, 0, &young);
+        hkm_heap_leave(h);
+    }
+}
+
 static void child_of_step(void)
 {
     unsigned changing = dead->changing ? dead->changing->tag.cls : HKM_CLASSES;
@@ -973,6 +988,7 @@ static void child_of_step(void)
     hkm_heap_assign(dead, 0);
     hkm_heap_bury(dead);
     CHILD(hkm_heap_valid(dead) && !dead->changing);
+    look_at_all(dead);
     for (unsigned i = 0; i < COUNT_OF(step.kept); i++) {
         CHILD(all_bytes(step.kept[i], hkm_class[i / 2].size, (unsigned char)i));
         give(h, step.kept[i]);
@@ -1152,6 +1168,16 @@ START_TEST(fork_after_each_step)
 
     use_all_classes();
     step_through(hkm_heap_flush, HKM_CLASSES - 1, 29); /* all of them emptied */
+
+    use_all_classes();
+    hkm_heap_flush(dead);
+    cls = hkm_class_of(16384);
+    void *q[30]; /* more slabs than become spares */
+    for (unsigned i = 0; i < COUNT_OF(q); i++)
+        q[i] = take(dead, cls);
+    for (unsigned i = 0; i < COUNT_OF(q); i++)
+        give(dead, q[i]);
+    step_through(hkm_heap_flush, cls, 3); /* slabs are given back */
 }
 END_TEST
 #else
