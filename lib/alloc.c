@@ -212,7 +212,7 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
         struct hkm_heap *h = hkm_thread_own();
         do
             p = hkm_mid_alloc(size, alignment, zero, site);
-        while (!p && ((h && hkm_heap_release_runs(h)) || hkm_bigcache_release()));
+        while (!p && ((h && hkm_thread_release_runs(h)) || hkm_bigcache_release()));
         hkm_thread_tick();
     }
     if (p)

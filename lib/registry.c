@@ -203,10 +203,9 @@ void hkm_registry_extend(struct hkm_range *r, size_t count, struct hkm_tag *t)
     size_t used = hkm_load(&r->used);
     for (size_t i = used; i < used + count; i++)
         hkm_tag_set(r, i, t);
-    bool open = hkm_load(&r->open) == used;
     hkm_store_rel(&r->used, used + count); /* pairs with hkm_registry_find */
-    if (open) /* a fork may come before: hkm_registry_is_open will find it out */
-        hkm_store_rel(&r->open, used + count);
+    /* Not where it was shut meanwhile.  A fork may come before this: hkm_registry_is_open will find it out. */
+    (void)hkm_cas(&r->open, used, used + count);
 }
 
 void hkm_registry_open(void) { hkm_store_rel(&hkm_range.open, hkm_load(&hkm_range.used)); }

@@ -79,7 +79,7 @@ enum { HKM_NEAR = 16 };
 
 struct hkm_range {
     uintptr_t base;          /* const once used > 0, as all but open and used */
-    hkm_word open;           /* of the first range: slots that the fast paths may look at: `used`, or 0, see hkm_registry_shut */
+    hkm_word open;           /* of the first range: slots that the fast paths may look at; most often `used`, see hkm_registry_shut */
     hkm_word used;           /* slots in use or stepped over; grows, under the pool lock, by release */
     struct hkm_tag **tags;   /* atomic pointers; of slots below used never NULL */
     char *slabs;             /* where the tags begin: slab records lie below, in descending order */
@@ -164,8 +164,8 @@ HKM_INLINE struct hkm_slab *hkm_registry_slab(const void *p)
     return hkm_slab_at(r, i);
 }
 
-/* In the child of a fork, while it has one thread: the tags still name threads that it does not have.  From here on every free
- * comes to the slow path, until they have been seen to and hkm_superslab_open is called. */
+/* In the child of a fork, whose tags still name threads that it does not have.  From here on every free comes to the slow path,
+ * until they have been seen to and hkm_superslab_open is called. */
 HKM_INLINE void hkm_registry_shut(void) { hkm_store(&hkm_range.open, 0); }
 HKM_INLINE bool hkm_registry_is_open(void) { return hkm_load(&hkm_range.open) == hkm_load(&hkm_range.used); }
 

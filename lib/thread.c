@@ -8,8 +8,7 @@
  * library's destructor).  Its state changes under the threads lock; that of a parked one under its own lock, too.
  *
  * The child of a fork, when it first comes here (with the first free, refill, birth or death), makes orphans of the heaps
- * whose threads it does not have, and mends the lists if their lock was left held.  Until then it has touched nothing of
- * them: it may be about to exec.
+ * whose threads it does not have, and mends the lists if their lock was left held.  Not before: it may be about to exec.
  */
 #define HKM_SMALL
 #include "thread.h"
@@ -46,8 +45,8 @@ static struct hkm_heap *late; /* late_heap.lock */
 static pthread_key_t key;
 static hkm_word key_made;  /* 0: no, 1: somebody is at it, 2: yes */
 static hkm_word watching;  /* the fork handler is registered */
-static size_t forked;            /* written by the fork handler, in the child's only thread: its generation, */
-static struct hkm_heap *forker;  /* and the heap of the thread that forked, or NULL */
+static struct hkm_heap *forker; /* written by the fork handler: the heap of the thread that forked, or NULL, */
+static hkm_word forked;         /* and then, by release, the child's generation */
 
 size_t hkm_thread_heaps(void) { return hkm_heap_count(); }
 size_t hkm_thread_parked(void) { return hkm_load(&threads.nparked); }
@@ -146,12 +145,13 @@ static void settle(struct hkm_heap *mine, size_t generation)
  * open and the tag as it was, so there the tags are seen to at once. */
 static void after_fork(void)
 {
-    hkm_bigcache_recount(); /* no other thread is changing the sum yet */
+    size_t generation = hkm_generation();
+    hkm_bigcache_recount(); /* now, as no other thread is changing the sum, unless an earlier handler has started one */
     forker = hkm_thread_own();
-    forked = hkm_generation();
+    hkm_store_rel(&forked, generation); /* pairs with see_to_fork */
     if (!HKM_LOADS_IN_ORDER)
-        settle(forker, forked);
-    else if (hkm_load(&settled) != forked) /* an earlier handler may have allocated */
+        settle(forker, generation);
+    else if (hkm_load(&settled) != generation) /* an earlier handler may have allocated */
         hkm_registry_shut();
 }
 
@@ -160,7 +160,7 @@ static void after_fork(void)
 static HKM_COLD void see_to_fork(size_t generation)
 {
     struct hkm_heap *mine = hkm_thread_own();
-    if (forked == generation) {
+    if (hkm_load_acq(&forked) == generation) {
         settle(forker, generation);
     } else if (mine ? hkm_load(&mine->generation) != generation : hkm_os_first_thread()) {
         hkm_bigcache_recount();
@@ -178,8 +178,18 @@ static void notice_fork(void)
 HKM_COLD void hkm_thread_open(void)
 {
     notice_fork();
-    if (hkm_load_acq(&settled) == hkm_generation()) /* else it is another thread's affair */
-        hkm_superslab_open();
+    size_t generation = hkm_generation();
+    if (hkm_load_acq(&settled) != generation) /* it is another thread's affair */
+        return;
+    hkm_superslab_open();
+    if (unlikely(hkm_generation() != generation)) /* a signal handler has forked in between, and this is the child */
+        hkm_registry_shut();
+}
+
+size_t hkm_thread_release_runs(struct hkm_heap *h)
+{
+    notice_fork(); /* the sum that this changes is made afresh then */
+    return hkm_heap_release_runs(h);
 }
 
 void hkm_thread_each(void (*each)(struct hkm_heap *h, void *arg), void *arg)

@@ -35,6 +35,7 @@ void hkm_thread_full(struct hkm_bin *b);
 void hkm_thread_tick(void);
 /* A free found the registry shut: sees to what a fork left, and opens it. */
 void hkm_thread_open(void);
+size_t hkm_thread_release_runs(struct hkm_heap *h); /* hkm_heap_release_runs of the caller's heap */
 /* Frees a block of another heap. */
 void hkm_thread_free_remote(void *block, struct hkm_slab *s);
 
