@@ -625,6 +625,8 @@ START_TEST(huge_growth)
         return;
     while (slots < 1000 && hkm_load(&STATS->mapped) < 64 * MIB / HKM_SLOT_SIZE) {
         ck_assert_ptr_nonnull(s = hkm_superslab_run(1, 1));
+        if (s->range != &hkm_range && sizeof(void *) == 4) /* where addresses are short, the first one may be full */
+            break;
         size_t at = slot_of(s), first = at & ~(unit - 1);
         expect(at == slots++);
         plain += s->backing == HKM_PLAIN;
@@ -633,7 +635,7 @@ START_TEST(huge_growth)
         expect(s->backing == hkm_slab_at(s->range, first)->backing); /* no page is plain in part */
     }
     ck_assert_uint_ge(plain, 3 * MIB / HKM_SLOT_SIZE);
-    ck_assert_uint_le(plain, 8 * MIB / HKM_SLOT_SIZE);
+    ck_assert_uint_le(plain, sizeof(void *) == 4 ? slots / 2 : 8 * MIB / HKM_SLOT_SIZE);
     size_t known = hkm_load(&STATS->huge) + plain; /* where a range ends, the last step may be plain and not yet taken */
     ck_assert(sizeof(void *) == 4 ? known <= hkm_load(&STATS->mapped) : known == hkm_load(&STATS->mapped));
     ck_assert_uint_eq(hkm_load(&STATS->huge) % unit, 0);
@@ -735,17 +737,17 @@ END_TEST
 /* From the pool if it has some, else transparent, else plain; each step down is counted. */
 START_TEST(huge_fallbacks)
 {
-    size_t unit = start_huge(HKM_HUGE_TLB), slot;
+    size_t unit = start_huge(HKM_HUGE_TLB), slot, count = (sizeof(void *) == 8 ? 64 : 16) * MIB / HKM_SLOT_SIZE;
     if (!unit)
         return;
-    ck_assert(hkm_superslab_grow(64 * MIB / HKM_SLOT_SIZE));
+    ck_assert(hkm_superslab_grow(count));
     check_all();
     slot = hkm_load(&hkm_range.used) - 1;
     unsigned backing = hkm_slab_at(&hkm_range, slot)->backing;
     ck_assert_uint_eq(hkm_load(&STATS->huge_fallbacks), backing == HKM_HUGETLB ? 0 : 1);
     ck_assert(backing != HKM_PLAIN);
-    struct hkm_slab *s = hkm_superslab_run(64 * MIB / HKM_SLOT_SIZE, 1);
-    give_dirty(s, 64 * MIB / HKM_SLOT_SIZE);
+    struct hkm_slab *s = hkm_superslab_run(count, 1);
+    give_dirty(s, count);
     check_all();
     if (backing == HKM_HUGETLB) { /* kept */
         (void)hkm_superslab_purge(0);
@@ -756,7 +758,7 @@ START_TEST(huge_fallbacks)
     hkm_store(&hkm_os.thp, 0);
     struct hkm_slab *all = hkm_superslab_run(hkm_load(&STATS->mapped), 1);
     ck_assert_ptr_nonnull(all);
-    ck_assert(hkm_superslab_grow(64 * MIB / HKM_SLOT_SIZE));
+    ck_assert(hkm_superslab_grow(count));
     const struct hkm_range *newest = &hkm_range;
     while (hkm_range_next(newest))
         newest = hkm_range_next(newest);
