@@ -347,14 +347,13 @@ static void release_spares(struct hkm_heap *h)
         hkm_shared_pool_release(h->spare[--h->nspare]);
 }
 
-/* In a heap that is not small, the pages of a new slab come all at once: that costs less than one by one, and they lie
- * together, which a later fork and exit, going through them in order, are quicker for. */
-static void prefault(struct hkm_slab *s, unsigned full)
+/* In a heap that is not small, the pages of a new slab come some at once: that costs less than one by one, and they lie
+ * together, which a later fork and exit, going through them in order, are quicker for.  How many: */
+static uint8_t step_for(const struct hkm_slab *s, unsigned full)
 {
     size_t bytes = hkm_policy_prefault(hkm_policy(), hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT, full);
-    bytes &= ~(hkm_os.page - 1);
-    if (bytes)
-        hkm_superslab_prefault(s, bytes);
+    size_t pages = bytes >> hkm_os.page_bits;
+    return s->backing == HKM_PLAIN && pages > 1 ? (uint8_t)pages : 0;
 }
 
 /* The slabs of a class that are used up, as far as they matter.  Lock. */
@@ -379,7 +378,6 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
         n = hkm_shared_pool_acquire(got, hkm_shared_pool_wish());
     if (!n)
         return false;
-    prefault(got[0], full);
     lock_heap(h);
     while (n > 1) /* a drain by another thread may have left spares in the meantime */
         if (!keep_spare(h, got[--n], HKM_SPARES))
@@ -388,6 +386,7 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
     bool ok = h->bin[cls] || ready_bin(h, cls);
     ok = ok && hkm_slab_open(s, cls);
     if (ok) {
+        s->step = step_for(s, full);
         hkm_store_rel(&s->owner, (size_t)h);
         hkm_tag_set(s->range, hkm_slab_slot(s), &h->bin[cls]->tag);
         add_free(h, slab_bytes(s));

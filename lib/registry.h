@@ -57,6 +57,7 @@ struct hkm_slab {
     hkm_word pending;             /* atomic: marked from a remote free until the drainer comes, see heap.c */
     hkm_word inbox_next;          /* atomic: link in the owner's inbox */
     uint8_t listed;               /* owner's lock: on which list; of a run: whether it is live, see mid.h */
+    uint8_t step;                 /* owner's lock: pages to fault in at once, where fresh ones are handed out; 0: none */
     uint16_t nfree;               /* owner's lock: bits set in free */
     uint16_t hint;                /* owner's lock: no bit is set in a word below this one */
     /* Holder of the slot: a bit per page.  Set: the page is zero, apart from bytes of blocks that are out or cached; of

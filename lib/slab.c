@@ -55,6 +55,7 @@ bool hkm_slab_open(struct hkm_slab *s, unsigned cls)
     s->hint = 0;
     s->listed = 0;
     s->idle = 0;
+    s->step = 0;
     s->given = (uint32_t)hkm_load(&hkm_slab_clock);
     s->next = s->prev = NULL;
     return true;
@@ -87,13 +88,22 @@ static void flag_zero(const struct hkm_slab *s, void **out, unsigned n)
     }
 }
 
+/* Blocks on these pages are handed out, and some of the pages are zero or idle. */
+static void wake_pages(struct hkm_slab *s, uint16_t pages)
+{
+    if (s->step && pages & s->zero & ~s->backed)
+        hkm_superslab_prefault(s, pages);
+    s->idle &= (uint16_t)~pages;
+    if (s->size < hkm_os.page) /* of larger blocks, those that come back without HKM_ZERO have been written */
+        s->zero &= (uint16_t)~pages;
+}
+
 /* Blocks on the pages that bytes [from, to) lie on are handed out. */
 static void use_pages(struct hkm_slab *s, size_t from, size_t to)
 {
-    uint16_t others = (uint16_t)~hkm_pages_of(from, to);
-    s->idle &= others;
-    if (s->size < hkm_os.page) /* of larger blocks, those that come back without HKM_ZERO have been written */
-        s->zero &= others;
+    uint16_t pages = hkm_pages_of(from, to);
+    if (unlikely((s->zero | s->idle) & pages))
+        wake_pages(s, pages);
 }
 
 /* A row: addresses of neighbouring blocks, one after the other.  Two or four of them are made, or looked at, at once. */

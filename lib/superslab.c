@@ -843,6 +843,7 @@ size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first, size_t page
         if (ok) {
             s->zero |= hkm_pages(first, (unsigned)n);
             s->backed &= (uint16_t)~hkm_pages(first, (unsigned)n);
+            s->step = 0;
         } else { /* some slots, perhaps */
             done += hkm_superslab_purge_pages(s, first, n);
         }
@@ -853,17 +854,25 @@ size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first, size_t page
     return done;
 }
 
-void hkm_superslab_prefault(struct hkm_slab *s, size_t bytes)
+void hkm_superslab_prefault(struct hkm_slab *s, uint16_t pages)
 {
-    if (s->backing != HKM_PLAIN || s->backed || s->zero != hkm_pages_all())
-        return;
-    enum hkm_populated result = hkm_os_populate(s->start, bytes);
+    size_t bare = s->zero & (uint16_t)~s->backed;
+    hkm_assert(s->backing == HKM_PLAIN && (pages & bare));
+    unsigned first = hkm_low_bit(pages & bare), n = hkm_high_bit(pages) + 1 - first, most = hkm_low_bit(~(bare >> first));
+    if (n < s->step)
+        n = s->step;
+    if (n > most)
+        n = most;
+    size_t bytes = (size_t)n << hkm_os.page_bits;
+    enum hkm_populated result = hkm_os_populate(s->start + ((size_t)first << hkm_os.page_bits), bytes);
     if (result != HKM_UNKNOWN) /* refused in the middle of it, perhaps */
-        s->backed = hkm_pages_of(0, bytes);
-    if (result == HKM_POPULATED)
+        s->backed |= hkm_pages(first, n);
+    if (result == HKM_POPULATED) {
         hkm_add(&hkm_superslab_stats.prefaulted, bytes);
-    else
+    } else {
         hkm_add(&hkm_superslab_stats.prefault_fallbacks, 1);
+        s->step = 0;
+    }
 }
 
 uint16_t hkm_superslab_backed(struct hkm_range *r, size_t slot)

@@ -333,12 +333,14 @@ START_TEST(prefault)
         ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), 0, full), 0); /* a small process stays small */
         ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), 4 * MIB, full), 0);
         size_t step = hkm_policy_prefault(hkm_policy(), GIB, full), last = full ? hkm_policy_prefault(hkm_policy(), GIB, full - 1) : 0;
-        ck_assert_uint_le(step, full * HKM_SLOT_SIZE / HKM_POLICY_PREFAULT_FULL); /* that part of what is full, at most */
+        ck_assert_uint_le(step, full * HKM_SLOT_SIZE / 8); /* that part of what is full, at most */
         ck_assert_uint_le(step, HKM_SLOT_SIZE);
         ck_assert_uint_ge(step, last);
     }
-    ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 7), 0);
+    ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 1), 8 * KIB);
+    ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 2), 16 * KIB);
     ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 8), 16 * KIB);
+    ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 16), 32 * KIB);
     ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, HKM_POLICY_PREFAULT_FULL), HKM_SLOT_SIZE);
     SET_OPTION(disable_prefault, 1);
     ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 100), 0);

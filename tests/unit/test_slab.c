@@ -530,6 +530,35 @@ START_TEST(untouched_slab_stays_fresh)
 }
 END_TEST
 
+/* Pages come in steps, when the first of them is used; what is faulted in and unused is less than a step. */
+START_TEST(pages_come_in_steps)
+{
+    static void *got[MOST];
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        for (unsigned step = 1; step <= 16; step *= 2) {
+            struct hkm_slab *s = open_slab(c);
+            s->step = (uint8_t)step;
+            for (unsigned n = 0; n < hkm_class[c].blocks;) {
+                n += hkm_slab_take(s, got + n, 1 + n / 3);
+                unsigned used = hkm_popcount(hkm_pages_of(0, (size_t)n * hkm_class[c].size)), in = hkm_popcount(s->backed);
+                if (!s->step) /* the kernel cannot */
+                    return;
+                expect(s->backed == hkm_pages(0, in));
+                expect(in >= used && in < used + step);
+            }
+            ck_assert_uint_eq(hkm_slab_give(s, got, hkm_class[c].blocks), hkm_class[c].blocks);
+            ck_assert_uint_ge(hkm_slab_purge(s), (size_t)(hkm_popcount(hkm_pages_of(0, s->blocks * (size_t)s->size)) - 1) * hkm_os.page);
+            ck_assert_uint_eq(s->backed, 0);
+            hkm_slab_take(s, got, 1);
+            ck_assert_uint_eq(s->backed, 0); /* no more steps */
+            hkm_slab_give(s, got, 1);
+            close_slab(s);
+            hkm_superslab_purge(0);
+        }
+    }
+}
+END_TEST
+
 START_TEST(live_marks)
 {
     static void *got[MOST];
@@ -620,4 +649,4 @@ END_TEST
 UNIT_MAIN("slab", CK_FORK, all_blocks_lowest_first, taken_after_given, rows, give_ends_at_another_slab,
           double_frees, double_frees_in_rows, behind_the_last_block, remote_frees_wait_to_be_collected,
           remote_frees_of_threads, recount, purge_whole_free_pages_only, zero_is_known_of_blocks_of_a_page_and_more, zero_means_zero,
-          untouched_slab_stays_fresh, live_marks, idle_pages, refused_pages_are_left)
+          untouched_slab_stays_fresh, pages_come_in_steps, live_marks, idle_pages, refused_pages_are_left)
