@@ -351,7 +351,7 @@ static void release_spares(struct hkm_heap *h)
  * together, which a later fork and exit, going through them in order, are quicker for.  How many: */
 static uint8_t step_for(const struct hkm_slab *s, unsigned full)
 {
-    size_t bytes = hkm_policy_prefault(hkm_policy(), hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT, full);
+    size_t bytes = hkm_policy_prefault(hkm_policy(), hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT, hkm_heap_count(), full);
     size_t pages = bytes >> hkm_os.page_bits;
     return s->backing == HKM_PLAIN && pages > 1 ? (uint8_t)pages : 0;
 }
