@@ -348,12 +348,13 @@ static void release_spares(struct hkm_heap *h)
 }
 
 /* In a heap that is not small, the pages of a new slab come some at once: that costs less than one by one, and they lie
- * together, which a later fork and exit, going through them in order, are quicker for.  How many: */
+ * together, which a later fork and exit, going through them in order, are quicker for.  How many; none where a block may have
+ * pages that the program never writes to, or the slab some behind its last block. */
 static uint8_t step_for(const struct hkm_slab *s, unsigned full)
 {
-    size_t bytes = hkm_policy_prefault(hkm_policy(), hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT, hkm_heap_count(), full);
+    size_t bytes = hkm_policy_prefault(hkm_policy(), hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT, full);
     size_t pages = bytes >> hkm_os.page_bits;
-    return s->backing == HKM_PLAIN && pages > 1 ? (uint8_t)pages : 0;
+    return s->backing == HKM_PLAIN && s->size <= hkm_os.page && pages > 1 ? (uint8_t)pages : 0;
 }
 
 /* The slabs of a class that are used up, as far as they matter.  Lock. */

@@ -389,16 +389,12 @@ unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once)
 }
 
 /* A class gets one more slab when all that it has are full, and a further step when the last one is handed out: so an eighth of
- * what is full, in each class, is never more than that of the live heap, and it grows and shrinks with what is in use.  Likewise a
- * slot in every class of every heap, where that is an eighth of what all of them have.  Four pages at once cost 10 to 25 % less than
- * four faults, sixteen 25 to 40 %, and 256 no less than sixteen.  A fork of a large heap of mixed sizes took 8 % less time when each
- * page came in a step of four or more, and again 3 % less with whole slots, for 1.2 and 0.7 % more memory (docs/performance.md). */
-size_t hkm_policy_prefault(const struct hkm_policy *p, size_t taken, size_t heaps, size_t full)
+ * what is full, in each class, is never more than that of the live heap, and it grows and shrinks with what is in use.  Four pages
+ * at once cost 10 to 25 % less than four faults, sixteen 25 to 40 %, and 256 no less than sixteen (docs/performance.md). */
+size_t hkm_policy_prefault(const struct hkm_policy *p, size_t taken, size_t full)
 {
     if (!full || taken < bytes_of(hkm_load(&p->prefault_from_kb)))
         return 0;
-    if (taken >= bytes_of(hkm_load(&p->prefault_whole_kb)) && taken / HKM_SLOT_SIZE / HKM_CLASSES / 8 >= heaps)
-        return HKM_SLOT_SIZE;
     size_t step = (full < HKM_POLICY_PREFAULT_FULL ? full : HKM_POLICY_PREFAULT_FULL) * bytes_of(hkm_load(&p->prefault_step_kb));
     size_t least = bytes_of(hkm_load(&p->prefault_least_kb)), most = full < 8 ? full * HKM_SLOT_SIZE / 8 : HKM_SLOT_SIZE;
     if (step < least)

@@ -139,9 +139,9 @@ static inline bool hkm_policy_nursery(const struct hkm_policy *p, size_t size, u
     return taken < 32 && (live < 1 || (live < blocks && (live + 1) * size <= hkm_load(&p->nursery_bytes)));
 }
 
-/* Bytes to fault in at once of a slot that becomes a slab, when `full` slabs of its class are in use by its heap; of all `heaps`,
- * `taken` bytes of slots are in use. */
-size_t hkm_policy_prefault(const struct hkm_policy *p, size_t taken, size_t heaps, size_t full);
+/* Bytes to fault in at once of a slot that becomes a slab, when `full` slabs of its class are in use by its heap, and `taken` bytes
+ * of slots by all. */
+size_t hkm_policy_prefault(const struct hkm_policy *p, size_t taken, size_t full);
 enum { HKM_POLICY_PREFAULT_FULL = 32 }; /* more of them do not matter */
 
 /* Huge pages as HAKMEM_HUGEPAGES says, of which this part is on. */

@@ -858,11 +858,11 @@ void hkm_superslab_prefault(struct hkm_slab *s, uint16_t pages)
 {
     size_t bare = s->zero & (uint16_t)~s->backed;
     hkm_assert(s->backing == HKM_PLAIN && (pages & bare));
-    unsigned first = hkm_low_bit(pages & bare), n = hkm_high_bit(pages) + 1 - first, most = hkm_low_bit(~(bare >> first));
-    if (n < s->step)
+    unsigned first = hkm_low_bit(pages & bare), n = hkm_low_bit(~(bare >> first));
+    if (n > s->step)
         n = s->step;
-    if (n > most)
-        n = most;
+    if (n < 2) /* a fault costs less */
+        return;
     size_t bytes = (size_t)n << hkm_os.page_bits;
     enum hkm_populated result = hkm_os_populate(s->start + ((size_t)first << hkm_os.page_bits), bytes);
     if (result != HKM_UNKNOWN) /* refused in the middle of it, perhaps */

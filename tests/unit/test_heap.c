@@ -651,6 +651,38 @@ START_TEST(purge_gives_free_pages_back)
 }
 END_TEST
 
+static unsigned populated_for_nobody(const struct hkm_slab *list)
+{
+    unsigned pages = 0;
+    for (; list; list = list->next)
+        pages += hkm_popcount(list->backed & list->zero);
+    return pages;
+}
+
+/* Of memory that the program may never write to nothing is faulted in, of other memory an eighth of what is in use at most. */
+START_TEST(faulted_in_ahead)
+{
+    start();
+    struct hkm_heap *h = new_heap();
+    size_t page = hkm_os.page;
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        for (unsigned n = 0; hkm_class[c].size > page && n < 40u * hkm_class[c].blocks; n++)
+            expect(take(h, c) != NULL);
+    ck_assert_uint_ge(held_slots() * HKM_SLOT_SIZE, 8 << 20);
+    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.prefaulted), 0);
+    for (unsigned c = 0; c < HKM_CLASSES && hkm_class[c].size <= page; c += 5) {
+        for (unsigned slabs = 1; slabs <= 40; slabs++) {
+            for (unsigned n = 0; n < hkm_class[c].blocks; n++)
+                expect(take(h, c) != NULL);
+            unsigned ahead = populated_for_nobody(h->tiny[c].partial) + populated_for_nobody(h->tiny[c].full);
+            ck_assert_uint_le(ahead * page, slabs * HKM_SLOT_SIZE / 8);
+        }
+    }
+    ck_assert(page == HKM_SLOT_SIZE || hkm_load(&hkm_superslab_stats.prefaulted) || hkm_load(&hkm_superslab_stats.prefault_fallbacks));
+    hkm_heap_flush(h);
+}
+END_TEST
+
 START_TEST(stats_add_up)
 {
     static void *p[5000];
@@ -1400,6 +1432,6 @@ UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reache
           slabs_go_back_to_the_pool, remote_frees_come_in_batches, remote_buffer_is_bounded_in_bytes,
           remote_buffer_is_bounded_in_places, remote_double_free, late_posts_find_the_new_owner,
           posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
-          purge_gives_free_pages_back, stats_add_up, random_work, blocks_wander_between_threads, bury, STEP_TESTS
+          purge_gives_free_pages_back, faulted_in_ahead, stats_add_up, random_work, blocks_wander_between_threads, bury, STEP_TESTS
           nothing_is_lost_in_rebuilding, post_that_a_fork_cut_off, remote_buffer_of_the_dead, rebuilding_sets_tags,
           out_of_memory)
