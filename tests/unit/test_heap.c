@@ -665,6 +665,8 @@ START_TEST(faulted_in_ahead)
     start();
     struct hkm_heap *h = new_heap();
     size_t page = hkm_os.page;
+    if (hkm_class[HKM_CLASSES - 1].size <= page) /* pages so large that one of them is half a slot */
+        return;
     for (unsigned c = 0; c < HKM_CLASSES; c++)
         for (unsigned n = 0; hkm_class[c].size > page && n < 40u * hkm_class[c].blocks; n++)
             expect(take(h, c) != NULL);
@@ -678,7 +680,7 @@ START_TEST(faulted_in_ahead)
             ck_assert_uint_le(ahead * page, slabs * HKM_SLOT_SIZE / 8);
         }
     }
-    ck_assert(page == HKM_SLOT_SIZE || hkm_load(&hkm_superslab_stats.prefaulted) || hkm_load(&hkm_superslab_stats.prefault_fallbacks));
+    ck_assert(hkm_load(&hkm_superslab_stats.prefaulted) || hkm_load(&hkm_superslab_stats.prefault_fallbacks));
     hkm_heap_flush(h);
 }
 END_TEST
