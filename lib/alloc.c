@@ -160,7 +160,7 @@ static void *take_class(unsigned cls, size_t size)
     else if (unlikely(cls >= HKM_TINY_CLASSES && hkm_load(&hkm_policy()->w_max) > 100) && (p = borrow(h, cls, size)) != NULL)
         ;
     else if (unlikely(!b && !h->next && size <= HKM_NURSERY_MAX && size) && (p = hkm_nursery_alloc(size, cls)) != NULL)
-        in_nursery = true;
+        in_nursery = h->nursed = true;
     else
         p = hkm_thread_refill(h, cls);
     if (HKM_STATS && p)
@@ -284,7 +284,26 @@ static void *take(size_t size, bool zero, const void *site)
     return told(serve(size + HKM_RED_ZONE, false, site), size, zero);
 }
 
-void *hkm_alloc_slow(size_t size, const void *site) { return take(size, false, site); }
+/* A small size, of which the cache was empty.  Who has a bin, or has had a block from the nursery, need not be asked again whether
+ * the process is to be served: that is so until it ends. */
+void *hkm_alloc_slow(size_t size, const void *site)
+{
+    if (HKM_HARDENED)
+        return take(size, false, site);
+    struct hkm_heap *h = hkm_tls.heap;
+    unsigned cls = hkm_class_of(size);
+    const struct hkm_bin *b = h->bin[cls];
+    void *p = NULL;
+    if (b && likely(!b->slots[b->room])) /* a signal handler may have freed a block since the caller looked */
+        p = hkm_thread_refill(h, cls);
+    else if (!b && h->nursed)
+        p = hkm_nursery_alloc(size, cls);
+    if (unlikely(!p))
+        return take(size, false, site);
+    if (HKM_STATS)
+        hkm_count(&h->count.mallocs, 1);
+    return p;
+}
 
 /* What is cached, in as few steps as may be; all else, and whatever has to be asked first, the long way. */
 void *hkm_alloc_above(size_t size, const void *site)
