@@ -160,7 +160,7 @@ static void *take_class(unsigned cls, size_t size)
     else if (unlikely(cls >= HKM_TINY_CLASSES && hkm_load(&hkm_policy()->w_max) > 100) && (p = borrow(h, cls, size)) != NULL)
         ;
     else if (unlikely(!b && !h->next && size <= HKM_NURSERY_MAX && size) && (p = hkm_nursery_alloc(size, cls)) != NULL)
-        in_nursery = h->nursed = true;
+        in_nursery = true;
     else
         p = hkm_thread_refill(h, cls);
     if (HKM_STATS && p)
@@ -210,9 +210,11 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
     /* Where the kernel gives no more, there may be room among the free slots, whose address space stays mapped. */
     if (!p && alignment <= HKM_SUPERSLAB_SIZE) {
         struct hkm_heap *h = hkm_thread_own();
+        if (h && h->runs.held) /* by runs of other lengths: cut or joined they may do, before memory is touched that nobody used */
+            hkm_thread_release_runs(h);
         do
             p = hkm_mid_alloc(size, alignment, zero, site);
-        while (!p && ((h && hkm_thread_release_runs(h)) || hkm_bigcache_release()));
+        while (!p && hkm_bigcache_release());
         hkm_thread_tick();
     }
     if (p)
@@ -220,9 +222,12 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
     return p;
 }
 
+static hkm_word serves_small; /* 1: the options have been read, and do not leave small blocks to the C library */
+
 /* The options have been read. */
 static HKM_COLD void greet(void)
 {
+    hkm_store(&serves_small, !hkm_load(&hkm_option.pass) && hkm_load(&hkm_option.wrap_tiny));
     if (hkm_option_given()) {
         hkm_policy_load();
         hkm_policy_renew();
@@ -284,11 +289,10 @@ static void *take(size_t size, bool zero, const void *site)
     return told(serve(size + HKM_RED_ZONE, false, site), size, zero);
 }
 
-/* A small size, of which the cache was empty.  Who has a bin, or has had a block from the nursery, need not be asked again whether
- * the process is to be served: that is so until it ends. */
+/* A small size, of which the cache was empty. */
 void *hkm_alloc_slow(size_t size, const void *site)
 {
-    if (HKM_HARDENED)
+    if (HKM_HARDENED || unlikely(!hkm_load(&serves_small)))
         return take(size, false, site);
     struct hkm_heap *h = hkm_tls.heap;
     unsigned cls = hkm_class_of(size);
@@ -296,7 +300,7 @@ void *hkm_alloc_slow(size_t size, const void *site)
     void *p = NULL;
     if (b && likely(!b->slots[b->room])) /* a signal handler may have freed a block since the caller looked */
         p = hkm_thread_refill(h, cls);
-    else if (!b && h->nursed)
+    else if (!b && !h->next)
         p = hkm_nursery_alloc(size, cls);
     if (unlikely(!p))
         return take(size, false, site);

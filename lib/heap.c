@@ -375,8 +375,13 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
     if (h->nspare)
         got[n++] = h->spare[--h->nspare];
     hkm_unlock(&h->lock);
+    unsigned wish = hkm_shared_pool_wish();
     if (!n)
-        n = hkm_shared_pool_acquire(got, hkm_shared_pool_wish());
+        n = hkm_shared_pool_reuse(got, wish);
+    if (!n && h->runs.held && hkm_heap_release_runs(h)) /* rather than memory that nobody has touched */
+        n = hkm_shared_pool_reuse(got, wish);
+    if (!n)
+        n = hkm_shared_pool_acquire(got, wish);
     if (!n)
         return false;
     lock_heap(h);

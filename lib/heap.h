@@ -81,7 +81,6 @@ struct hkm_heap {
     size_t shrunk;             /* owner: bytes flushed, less those refilled; within bounds, see heap.c */
     size_t allowed;            /* owner: bytes that its caches may hold, those apart that hold one block */
     bool charged;              /* owner: and they count among those of all heaps */
-    bool nursed;               /* owner: it has had a block from the nursery, where it is the first heap */
     hkm_word events;           /* owner writes: refills, flushes and other slow calls */
     hkm_word seen_events, seen_free; /* purge.c, one thread at a time: what they were at its last visit */
     hkm_word denied;           /* owner writes: caches that the budget did not let grow */

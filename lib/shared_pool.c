@@ -15,9 +15,11 @@ unsigned hkm_shared_pool_wish(void)
 unsigned hkm_shared_pool_acquire(struct hkm_slab **out, unsigned n)
 {
     /* A used slot costs no page fault, and its lines may still be in a processor's cache. */
-    unsigned got = hkm_superslab_take(out, n, true);
+    unsigned got = hkm_shared_pool_reuse(out, n);
     return got ? got : hkm_superslab_take(out, n, false);
 }
+
+unsigned hkm_shared_pool_reuse(struct hkm_slab **out, unsigned n) { return hkm_superslab_take(out, n, true); }
 
 bool hkm_shared_pool_grow(void) { return hkm_superslab_grow(1); }
 

@@ -405,8 +405,7 @@ static void *refill(struct hkm_heap *h, unsigned cls)
         void *p = hkm_heap_refill(h, cls);
         if (p)
             return p;
-        if (claim(h, cls) || hkm_heap_supply(h, cls) || hkm_heap_release_runs(h) || hkm_bigcache_release() ||
-            bury_orphan())
+        if (claim(h, cls) || hkm_heap_supply(h, cls) || hkm_bigcache_release() || bury_orphan())
             continue;
         if (!hkm_shared_pool_grow())
             break;

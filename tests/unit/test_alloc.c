@@ -596,6 +596,26 @@ START_TEST(cached_runs_are_given_up)
 }
 END_TEST
 
+/* Runs of another length in the cache are joined for one that they are too short for, before memory is touched that nobody has
+ * used. */
+START_TEST(cached_runs_are_joined)
+{
+    void *p[20];
+    struct hak_stats before, after;
+    for (size_t i = 0; i < COUNT_OF(p); i++)
+        ck_assert_ptr_nonnull(p[i] = hkm_alloc(2 * HKM_SLOT_SIZE, SITE));
+    for (size_t i = 0; i < COUNT_OF(p); i++)
+        give(p[i]);
+    ck_assert_uint_ge(hkm_thread_own()->runs.held, 8);
+    hkm_alloc_stats(&before);
+    ck_assert_ptr_nonnull(hkm_alloc(30 * HKM_SLOT_SIZE, SITE));
+    hkm_alloc_stats(&after);
+    ck_assert_uint_eq(after.mapped_bytes, before.mapped_bytes);
+    ck_assert_uint_eq(after.fresh_bytes, before.fresh_bytes);
+    ck_assert_uint_eq(hkm_thread_own()->runs.held, 0);
+}
+END_TEST
+
 static void run_out(void *arg)
 {
     (void)arg;
@@ -723,5 +743,5 @@ END_TEST
 UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, impossible_sizes, zeroed, aligned,
           as_the_c_library_has_it, resize, resize_in_the_caches, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
-          double_free_seen_at_flush, work_of_threads, cached_runs_are_given_up,
+          double_free_seen_at_flush, work_of_threads, cached_runs_are_given_up, cached_runs_are_joined,
           a_run_outgrows_its_place, kept_big_blocks, without_sites, with_sites, out_of_memory)

@@ -1401,6 +1401,35 @@ START_TEST(rebuilding_sets_tags)
 }
 END_TEST
 
+static size_t fresh_slots(void)
+{
+    return hkm_load(&hkm_superslab_stats.mapped) - held_slots() - hkm_load(&hkm_superslab_stats.dirty);
+}
+
+/* A slab takes the place of runs that wait in the cache, rather than one that nobody has touched. */
+START_TEST(cached_runs_before_fresh_slots)
+{
+    struct hkm_slab *s[40];
+    unsigned n = 0;
+    start();
+    struct hkm_heap *h = new_heap();
+    for (; n < COUNT_OF(s); n++)
+        ck_assert_ptr_nonnull(s[n] = hkm_registry_slab(hkm_mid_alloc(2 * HKM_SLOT_SIZE, 16, false, NULL)));
+    while (n--)
+        if (!hkm_mid_push(&h->runs, s[n]) && !hkm_heap_keep_run(h, s[n]))
+            hkm_mid_free(s[n]);
+    ck_assert_uint_gt(h->runs.held, 0);
+    while (hkm_shared_pool_reuse(s, 1))
+        ;
+    if (!fresh_slots())
+        ck_assert(hkm_shared_pool_grow());
+    size_t fresh = fresh_slots();
+    ck_assert(fresh && hkm_heap_supply(h, 5));
+    ck_assert_uint_eq(h->runs.held, 0);
+    ck_assert_uint_eq(fresh_slots(), fresh);
+}
+END_TEST
+
 static void run_out(void *arg)
 {
     struct hkm_heap *h = new_heap();
@@ -1436,4 +1465,4 @@ UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reache
           posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
           purge_gives_free_pages_back, faulted_in_ahead, stats_add_up, random_work, blocks_wander_between_threads, bury, STEP_TESTS
           nothing_is_lost_in_rebuilding, post_that_a_fork_cut_off, remote_buffer_of_the_dead, rebuilding_sets_tags,
-          out_of_memory)
+          cached_runs_before_fresh_slots, out_of_memory)
