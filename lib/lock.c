@@ -61,22 +61,30 @@ void hkm_generation_watch(void)
     hkm_store_rel(&watched, 1);
 }
 
-/* Lock ranks, checked in debug builds: a bit for each rank that the thread holds. */
-static __thread unsigned held __attribute__((tls_model("initial-exec"), unused));
+/* Lock ranks, checked in debug builds: a bit for each rank that the thread holds.  In a child it holds none, even where a signal
+ * handler has forked in the middle of something. */
+static __thread struct {
+    size_t generation;
+    unsigned ranks;
+} held __attribute__((tls_model("initial-exec"), unused));
 
 static void rank_enter(const struct hkm_lock *l)
 {
     if (HKM_DEBUG) {
+        size_t now = hkm_generation();
+        if (held.generation != now)
+            held.ranks = 0;
+        held.generation = now;
         hkm_assert(l->rank != 0);
-        hkm_assert(held >> l->rank == 0);
-        held |= 1u << l->rank;
+        hkm_assert(held.ranks >> l->rank == 0);
+        held.ranks |= 1u << l->rank;
     }
 }
 
 static void rank_leave(const struct hkm_lock *l)
 {
     if (HKM_DEBUG)
-        held &= ~(1u << l->rank);
+        held.ranks &= ~(1u << l->rank);
 }
 
 /* The futex word is the half of the lock word with the state in it. */

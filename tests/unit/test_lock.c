@@ -308,7 +308,7 @@ START_TEST(ranks)
     unit_passes(ascend, NULL);
     if (!HKM_DEBUG)
         return;
-    static const char wrong_order[] = "hakmem: assertion: held >> l->rank == 0\n";
+    static const char wrong_order[] = "hakmem: assertion: held.ranks >> l->rank == 0\n";
     unit_aborts(descend, &lock, "%s", wrong_order);
     unit_aborts(descend, &pool2, "%s", wrong_order); /* also two of the same rank */
     unit_aborts(descend, &pool, "%s", wrong_order);  /* also the same one */
