@@ -210,11 +210,13 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
     /* Where the kernel gives no more, there may be room among the free slots, whose address space stays mapped. */
     if (!p && alignment <= HKM_SUPERSLAB_SIZE) {
         struct hkm_heap *h = hkm_thread_own();
-        if (h && h->runs.held) /* by runs of other lengths: cut or joined they may do, before memory is touched that nobody used */
-            hkm_thread_release_runs(h);
+        /* Cached runs that are too short are joined, rather than memory touched that nobody has used: who asks for ever longer
+         * ones does not come back to them.  Of lengths that do come back the longest is not given up again, nor then the next. */
+        if (h && h->runs.held)
+            hkm_mid_drain(&h->runs, ((size - 1) >> HKM_SLOT_SHIFT) + 1);
         do
             p = hkm_mid_alloc(size, alignment, zero, site);
-        while (!p && hkm_bigcache_release());
+        while (!p && ((h && hkm_thread_release_runs(h)) || hkm_bigcache_release()));
         hkm_thread_tick();
     }
     if (p)
@@ -334,7 +336,7 @@ void *hkm_alloc(size_t size, const void *site)
         return take(size, false, site);
     if (likely(size < hkm_tls.below)) {
         void *p = hkm_bin_pop_tiny(hkm_tls.heap, size);
-        return likely(p != NULL) ? p : take(size, false, site);
+        return likely(p != NULL) ? p : hkm_alloc_slow(size, site);
     }
     return hkm_alloc_above(size, site);
 }

@@ -156,7 +156,7 @@ size_t hkm_heap_release_runs(struct hkm_heap *h)
         h->run_frees = 0;
         discharge(h, HKM_RUN_MAX);
     }
-    return hkm_mid_drain(c);
+    return hkm_mid_drain(c, HKM_RUN_SLOTS + 1);
 }
 
 /* The heap gets or loses its thread; its caches are empty when it gets one. */
@@ -378,8 +378,8 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
     unsigned wish = hkm_shared_pool_wish();
     if (!n)
         n = hkm_shared_pool_reuse(got, wish);
-    if (!n && h->runs.held && hkm_heap_release_runs(h)) /* rather than memory that nobody has touched */
-        n = hkm_shared_pool_reuse(got, wish);
+    if (!n && h->runs.held) /* rather than memory that nobody has touched */
+        hkm_heap_release_runs(h);
     if (!n)
         n = hkm_shared_pool_acquire(got, wish);
     if (!n)

@@ -91,19 +91,21 @@ void hkm_mid_free(struct hkm_slab *s)
     hkm_superslab_give(s, s->run);
 }
 
-size_t hkm_mid_drain(struct hkm_runs *c)
+size_t hkm_mid_drain(struct hkm_runs *c, size_t below)
 {
-    size_t given = 0;
+    size_t given = 0, left = 0; /* `held` is not asked: the lists are the truth, a fork may have come between them and the sum */
     for (unsigned i = 1; i <= HKM_RUN_SLOTS; i++) {
-        for (struct hkm_slab *s; (s = c->run[i]) != NULL; given += i) {
+        for (struct hkm_slab *s; i < below && (s = c->run[i]) != NULL; given += i) {
             c->run[i] = s->next;
             s->listed = 0;
             hkm_mid_left(s);
             soil(s, 0, s->bytes);
             hkm_superslab_give(s, i);
         }
+        for (const struct hkm_slab *s = c->run[i]; s; s = s->next)
+            left += i;
     }
-    c->held = 0; /* whatever it was: the lists are the truth, a fork may have come between them and the sum */
+    c->held = left;
     return given;
 }
 

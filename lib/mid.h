@@ -62,7 +62,8 @@ HKM_INLINE bool hkm_mid_push(struct hkm_runs *c, struct hkm_slab *s)
     return true;
 }
 
-size_t hkm_mid_drain(struct hkm_runs *c); /* gives them all back; slots */
+/* Gives back those of fewer slots than `below`; HKM_RUN_SLOTS + 1: all.  Slots. */
+size_t hkm_mid_drain(struct hkm_runs *c, size_t below);
 
 /* zero: the caller wants it cleared.  alignment: 2^k.  NULL: no memory. */
 void *hkm_mid_alloc(size_t size, size_t alignment, bool zero, const void *site);

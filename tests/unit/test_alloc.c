@@ -616,6 +616,18 @@ START_TEST(cached_runs_are_joined)
 }
 END_TEST
 
+START_TEST(lengths_that_come_back_stay_cached)
+{
+    static const size_t slots[] = { 2, 4, 3, 5, 1 };
+    ck_assert_ptr_nonnull(hkm_alloc(100, SITE));
+    for (int round = 0; round < 40; round++)
+        for (size_t i = 0; i < COUNT_OF(slots); i++) {
+            ck_assert(round < 20 || hkm_thread_own()->runs.run[slots[i]]);
+            give(hkm_alloc(slots[i] * HKM_SLOT_SIZE, SITE));
+        }
+}
+END_TEST
+
 static void run_out(void *arg)
 {
     (void)arg;
@@ -743,5 +755,5 @@ END_TEST
 UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, impossible_sizes, zeroed, aligned,
           as_the_c_library_has_it, resize, resize_in_the_caches, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
-          double_free_seen_at_flush, work_of_threads, cached_runs_are_given_up, cached_runs_are_joined,
+          double_free_seen_at_flush, work_of_threads, cached_runs_are_given_up, cached_runs_are_joined, lengths_that_come_back_stay_cached,
           a_run_outgrows_its_place, kept_big_blocks, without_sites, with_sites, out_of_memory)

@@ -266,16 +266,18 @@ START_TEST(cache_of_runs)
     ck_assert_uint_eq(s->bytes, 131072);
     ck_assert(hkm_mid_push(&c, s));
     size_t taken = hkm_load(&hkm_superslab_stats.taken);
-    ck_assert_uint_eq(hkm_mid_drain(&c), 3);
+    ck_assert_uint_eq(hkm_mid_drain(&c, 1), 0); /* none is as short */
+    ck_assert_uint_eq(c.held, 3);
+    ck_assert_uint_eq(hkm_mid_drain(&c, HKM_RUN_SLOTS + 1), 3);
     ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.taken), taken - 3);
-    ck_assert(c.held == 0 && hkm_mid_drain(&c) == 0);
+    ck_assert(c.held == 0 && hkm_mid_drain(&c, HKM_RUN_SLOTS + 1) == 0);
     c.held = 2; /* a push that a fork cut off: counted, and not yet linked */
-    ck_assert(hkm_mid_drain(&c) == 0 && c.held == 0);
+    ck_assert(hkm_mid_drain(&c, HKM_RUN_SLOTS + 1) == 0 && c.held == 0);
     ck_assert(hkm_mid_push(&c, u) == false); /* too long for what is allowed */
     c.allowed = HKM_RUN_SLOTS;
     ck_assert(hkm_mid_push(&c, u));
     c.held = 0; /* linked, and not yet counted */
-    ck_assert(hkm_mid_drain(&c) == HKM_RUN_SLOTS && c.held == 0);
+    ck_assert(hkm_mid_drain(&c, HKM_RUN_SLOTS + 1) == HKM_RUN_SLOTS && c.held == 0);
     u = hkm_registry_slab(take(HKM_RUN_MAX, false));
     hkm_mid_free(u);
     ck_assert_uint_eq(hkm_mid_bytes(), 0);
