@@ -137,11 +137,9 @@ static HKM_COLD void *borrow(struct hkm_heap *h, unsigned cls, size_t size)
     size_t most = size * hkm_load(&hkm_policy()->w_max) / 100;
     while (++cls < HKM_CLASSES && hkm_class[cls].size <= most) {
         struct hkm_bin *b = h->bin[cls];
-        void *p = b ? b->slots[b->room] : NULL;
-        if (p) {
-            b->room++;
+        void *p = b ? hkm_bin_take(b) : NULL;
+        if (p)
             return p;
-        }
     }
     return NULL;
 }
@@ -154,9 +152,9 @@ static void *take_class(unsigned cls, size_t size)
         return NULL;
     struct hkm_bin *b = h->bin[cls];
     bool in_nursery = false;
-    void *p = b ? b->slots[b->room] : NULL;
+    void *p = b ? hkm_bin_take(b) : NULL;
     if (likely(p != NULL))
-        b->room++;
+        ;
     else if (unlikely(cls >= HKM_TINY_CLASSES && hkm_load(&hkm_policy()->w_max) > 100) && (p = borrow(h, cls, size)) != NULL)
         ;
     else if (unlikely(!b && !h->next && size <= HKM_NURSERY_MAX && size) && (p = hkm_nursery_alloc(size, cls)) != NULL)
@@ -291,24 +289,36 @@ static void *take(size_t size, bool zero, const void *site)
     return told(serve(size + HKM_RED_ZONE, false, site), size, zero);
 }
 
-/* A small size, of which the cache was empty. */
+/* A small size, of which the cache had no first block. */
 void *hkm_alloc_slow(size_t size, const void *site)
 {
     if (HKM_HARDENED || unlikely(!hkm_load(&serves_small)))
         return take(size, false, site);
     struct hkm_heap *h = hkm_tls.heap;
     unsigned cls = hkm_class_of(size);
-    const struct hkm_bin *b = h->bin[cls];
+    struct hkm_bin *b = h->bin[cls];
     void *p = NULL;
-    if (b && likely(!b->slots[b->room])) /* a signal handler may have freed a block since the caller looked */
-        p = hkm_thread_refill(h, cls);
-    else if (!b && !h->next)
+    if (b)
+        p = b->slots[b->room] ? hkm_bin_take(b) : hkm_thread_refill(h, cls);
+    else if (!h->next)
         p = hkm_nursery_alloc(size, cls);
     if (unlikely(!p))
         return take(size, false, site);
     if (HKM_STATS)
         hkm_count(&h->count.mallocs, 1);
     return p;
+}
+
+/* A mid size, of which the cache had no first block. */
+static HKM_NOINLINE void *take_mid(size_t size, const void *site)
+{
+    struct hkm_bin *b = hkm_tls.heap->bin[hkm_class_of(size)];
+    void *p = b ? hkm_bin_take(b) : NULL;
+    if (!p)
+        return take(size, false, site);
+    if (HKM_STATS)
+        hkm_count(&b->heap->count.mallocs, 1);
+    return hkm_unflag(p);
 }
 
 /* What is cached, in as few steps as may be; all else, and whatever has to be asked first, the long way. */
@@ -320,8 +330,8 @@ void *hkm_alloc_above(size_t size, const void *site)
     struct hkm_heap *h = hkm_tls.heap;
     if (size <= HKM_MID_MAX) {
         /* Small, and there is a heap by now: a signal handler has made it since the caller looked. */
-        if (likely(size > HKM_TINY_MAX) && likely((p = hkm_bin_pop_any(h, size)) != NULL))
-            return hkm_unflag(p);
+        if (likely(size > HKM_TINY_MAX))
+            return likely((p = hkm_bin_pop_any(h, size)) != NULL) ? hkm_unflag(p) : take_mid(size, site);
     } else if (likely(size <= HKM_RUN_MAX) && likely((p = hkm_mid_pop(&h->runs, size, site)) != NULL)) {
         hkm_count(&h->count.large_allocs, 1);
         return p;

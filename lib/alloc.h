@@ -38,22 +38,25 @@ void *hkm_alloc_resize(void *p, size_t size, const void *site);
 #define HKM_NOT_RESULT(pointer) ((void)0)
 #endif
 
-/* The block that was pushed last; NULL: there is none. */
+/* NULL: it takes hkm_bin_take, or there is none. */
 HKM_INLINE void *hkm_bin_pop(struct hkm_bin *b)
 {
     HKM_NOT_RESULT(b);
-    void *p = b->slots[b->room];
+    void *p = b->first;
     if (unlikely(!p))
         return NULL;
+    void *after = b->slots[b->room];
     HKM_AFRESH(b->room);
     b->room++;
+    hkm_in_order(); /* a fork may come in between: a block may be lost to the child, but none is there twice */
+    b->first = after;
     if (HKM_STATS)
         hkm_count(&b->heap->count.mallocs, 1);
     return p;
 }
 
-/* Of a class up to HKM_TINY_MAX; NULL: there is none. */
-HKM_INLINE void *hkm_bin_pop_tiny(struct hkm_heap *h, size_t size) { return hkm_bin_pop(h->at[(size + 15) >> 4]); }
+/* Of a class up to HKM_TINY_MAX; NULL: the slow way. */
+HKM_INLINE void *hkm_bin_pop_tiny(struct hkm_heap *h, size_t size) { return hkm_bin_pop(h->at[h->map[size + 15]]); }
 
 /* A block of this bin's heap and class comes back; it is not the one that was pushed last. */
 HKM_INLINE void hkm_bin_push(struct hkm_bin *b, void *p)
@@ -68,7 +71,7 @@ HKM_INLINE void hkm_bin_push(struct hkm_bin *b, void *p)
 /* A block from a cache or a refill, of a class above HKM_TINY_MAX, may carry the flag that it is all zero. */
 HKM_INLINE void *hkm_unflag(void *p) { return (void *)((uintptr_t)p & ~HKM_ZERO); }
 
-/* From the cache of any class, perhaps flagged; NULL: there is none.  size: at most HKM_MID_MAX. */
+/* From the cache of any class, perhaps flagged; NULL: the slow way.  size: at most HKM_MID_MAX. */
 HKM_INLINE void *hkm_bin_pop_any(struct hkm_heap *h, size_t size)
 {
     struct hkm_bin *b = h->bin[hkm_class_of(size)];

@@ -18,9 +18,9 @@
 const struct hkm_bin hkm_bin_none = { .tag = { .kind = HKM_KIND_NONE } };
 #define NONE ((struct hkm_bin *)(uintptr_t)&hkm_bin_none)
 
-/* A cache starts with room for 6 blocks, which with the bin's head makes two cache lines, and grows by four times.  LEAN
+/* A cache starts with room for 5 blocks, which with the bin's head makes two cache lines, and grows by four times.  LEAN
  * is the smallest: one place must stay free, so it holds one block. */
-static const uint16_t caps[HKM_CAPS] = { 6, 30, 126, 510 };
+static const uint16_t caps[HKM_CAPS] = { 5, 29, 125, 509 };
 #define FIRST_CAP caps[0]
 enum { LEAN = 2 };
 
@@ -68,13 +68,19 @@ static void enlist(struct hkm_heap *h)
     } while (!hkm_cas(&all, head, (size_t)h)); /* pairs with the acquire above */
 }
 
+/* Where the sizes of a small class begin in the map. */
+static unsigned first_map(unsigned cls) { return cls ? hkm_class[cls - 1].size + 16 : 0; }
+
 HKM_COLD struct hkm_heap *hkm_heap_new(void)
 {
     struct hkm_heap *h = hkm_meta_alloc(HKM_HEAP_SIZE + sizeof(struct hkm_remote), 64);
     if (!h)
         return NULL;
-    for (unsigned i = 0; i < HKM_AT; i++)
-        h->at[i] = NONE;
+    for (unsigned c = 0; c < HKM_TINY_CLASSES; c++) {
+        h->at[c] = NONE;
+        for (unsigned i = first_map(c); i < first_map(c + 1); i += 16)
+            memset(&h->map[i], (int)c, 16);
+    }
     h->lock.rank = HKM_RANK_HEAP;
     h->bump = (char *)h + hkm_round_up(sizeof *h, 64);
     hkm_store(&h->generation, hkm_generation());
@@ -116,12 +122,23 @@ static void discharge(struct hkm_heap *h, size_t bytes)
         hkm_add(&all_heaps.allowed, -bytes);
 }
 
+/* Brings all blocks of a bin into its array. */
+static void lay_out(struct hkm_bin *b)
+{
+    if (b->first) {
+        b->slots[b->cap - 1] = b->first; /* its place; nobody looks there while there is a first one */
+        hkm_in_order();
+        b->first = NULL;
+    }
+}
+
 /* Gives a bin another cap, within the places that it has. */
 static void set_cap(struct hkm_bin *b, unsigned cap)
 {
     unsigned n = b->cap - b->room;
     hkm_assert(cap <= b->places && n < cap);
     change(b);
+    lay_out(b);
     memmove(&b->slots[cap - n], &b->slots[b->room], n * sizeof(void *));
     b->slots[cap] = NULL;
     b->cap = (uint16_t)cap;
@@ -220,11 +237,8 @@ static void retag(const struct hkm_slab *list, struct hkm_tag *tag)
 /* Sizes of small classes find their bin. */
 static void place_bin(struct hkm_heap *h, unsigned cls)
 {
-    if (cls < HKM_TINY_CLASSES) {
-        unsigned from = cls ? hkm_class[cls - 1].size / 16 + 1 : 0, to = hkm_class[cls].size / 16;
-        for (unsigned i = from; i <= to; i++)
-            h->at[i] = h->bin[cls];
-    }
+    if (cls < HKM_TINY_CLASSES)
+        h->at[cls] = h->bin[cls];
 }
 
 /* Makes a bin of `cap` places for a class, or moves the one that there is.  NULL: this heap has no room for it.  Lock. */
@@ -238,7 +252,7 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
     b->heap = h;
     b->size = hkm_class[cls].size;
     b->end = b->size * hkm_class[cls].blocks;
-    b->slots[cap] = NULL;
+    b->first = b->slots[cap] = NULL;
     b->room = cap;
     b->tag.magic = hkm_class[cls].magic;
     if (b->tag.kind != HKM_KIND_SLAB) /* of an outgrown bin others may still be reading it */
@@ -246,6 +260,7 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
     b->tag.cls = (uint8_t)cls;
     if (was) {
         unsigned n = was->cap - was->room;
+        lay_out(was);
         memcpy(&b->slots[cap - n], &was->slots[was->room], n * sizeof(void *));
         b->room = cap - n;
         hkm_store(&was->tag.thread, 0); /* before the new one takes over: nobody pushes into both */
@@ -556,7 +571,10 @@ static void give(struct hkm_heap *h, unsigned cls, void *const *blocks, unsigned
 static void empty_bin(struct hkm_heap *h, unsigned cls)
 {
     struct hkm_bin *b = h->bin[cls];
-    unsigned n = b ? b->cap - b->room : 0;
+    if (!b)
+        return;
+    lay_out(b); /* also where nothing is counted: a fork may have caught the last pop halfway */
+    unsigned n = b->cap - b->room;
     if (!n)
         return;
     change(b);
@@ -598,16 +616,21 @@ void *hkm_heap_refill(struct hkm_heap *h, unsigned cls)
     drain(h);
     struct hkm_bin *b = ready_bin(h, cls);
     if (b) {
-        hkm_assert(b->room == b->cap);
-        unsigned want = hkm_policy_refill(hkm_policy(), b->cap), cap = b->cap;
-        void **to = &b->slots[cap - want];
+        hkm_assert(b->room == b->cap && !b->first);
+        unsigned want = hkm_policy_refill(hkm_policy(), b->cap), last = b->cap - 1u;
+        hkm_assert(want <= last);
+        void **to = &b->slots[last - want];
         unsigned got = hkm_tiny_fill(&h->tiny[cls], to, want);
         if (got) {
             if (got < want)
-                memmove(&b->slots[cap - got], to, got * sizeof *to);
-            p = b->slots[cap - got];
+                memmove(&b->slots[last - got], to, got * sizeof *to);
+            /* One is returned, the next one is the first of the cache, and the others are counted. */
+            b->slots[last] = NULL;
+            p = b->slots[last - got];
             hkm_in_order(); /* a fork's child believes what is there */
-            b->room = cap - got + 1;
+            b->first = b->slots[last - got + 1];
+            hkm_in_order();
+            b->room = last - got + 2;
             size_t bytes = (size_t)got * hkm_class[cls].size;
             add_free(h, -bytes);
             h->shrunk -= h->shrunk < bytes ? h->shrunk : bytes;
@@ -625,6 +648,7 @@ static void flush_bin(struct hkm_heap *h, struct hkm_bin *b, unsigned keep)
 {
     unsigned cap = b->cap, room = b->room, n = cap - room - keep;
     change(b);
+    lay_out(b);
     give(h, b->tag.cls, &b->slots[cap - n], n);
     memmove(&b->slots[room + n], &b->slots[room], keep * sizeof(void *));
     b->room = room + n;
@@ -639,6 +663,26 @@ static HKM_COLD void retreat(struct hkm_heap *h, struct hkm_bin *b, bool at_once
         flush_bin(h, b, keep);
     if (cap < b->cap)
         shrink(h, b->tag.cls, cap);
+}
+
+void *hkm_bin_take(struct hkm_bin *b)
+{
+    void *p = b->first, *after = b->slots[b->room];
+    unsigned last = b->cap - 1u;
+    if (!p && !after)
+        return NULL;
+    b->room++;
+    hkm_in_order(); /* as in hkm_bin_pop */
+    if (p) {
+        b->first = after;
+        return p;
+    }
+    if (b->room <= last) { /* the oldest goes to the head: its place is the one to be vacated */
+        b->first = b->slots[last];
+        hkm_in_order();
+        b->slots[last] = NULL;
+    }
+    return after;
 }
 
 void hkm_heap_full(struct hkm_bin *b)
@@ -881,7 +925,7 @@ HKM_COLD void hkm_heap_bury(struct hkm_heap *h)
             place_bin(h, c); /* it may just have been moved */
     if (b) {
         b->room = b->cap;
-        b->slots[b->cap] = NULL;
+        b->first = b->slots[b->cap] = NULL;
         changed(b);
     }
     flush_cache(h);
@@ -899,7 +943,8 @@ HKM_COLD bool hkm_heap_valid(struct hkm_heap *h)
     for (unsigned c = 0; c < HKM_CLASSES && ok; c++) {
         const struct hkm_bin *b = h->bin[c];
         ok = hkm_tiny_valid(&h->tiny[c], c, h) &&
-             (!b || (b->heap == h && b->tag.cls == c && b->slots[b->cap] == NULL));
+             (!b || (b->heap == h && b->tag.cls == c && b->slots[b->cap] == NULL && b->room <= b->cap &&
+                     (!b->first || (b->room < b->cap && b->slots[b->cap - 1] == NULL))));
         for (const struct hkm_slab *s = h->tiny[c].partial; s; s = s->next)
             free += (size_t)s->nfree * s->size;
     }

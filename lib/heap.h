@@ -16,11 +16,16 @@
 #include "stats.h"
 #include "tiny.h"
 
-/* The cache of one class: a stack in an array that grows downwards.
+/* The cache of one class: a stack in an array that grows downwards, and the block that the next pop returns.
  *
- * slots[room .. cap - 1] are the cached blocks, the newest at `room`; slots[cap] is NULL: so an empty cache pops NULL, and
- * a pushed block can be compared with the one before without asking whether there is one.  room >= 1 outside this file:
- * a push needs no test before it; the push that leaves no room empties the cache a bit (hkm_heap_full).
+ * slots[room .. cap - 1] are the cached blocks, the newest at `room`; slots[cap] is NULL: so a pushed block can be compared
+ * with the one before without asking whether there is one.  room >= 1 outside this file: a push needs no test before it; the
+ * push that leaves no room empties the cache a bit (hkm_heap_full).
+ *
+ * A pop returns `first` and loads the next one, from slots[room], in time for the pop after it.  A pop that returned what it
+ * loads from the array would often wait for the push before it, which must have found the bin before it can store there.
+ * While there is a first one, slots[cap - 1] is NULL: so cap - room counts it too, and the last pop leaves none.  Pushes go to
+ * the array alone; where there is no first one, hkm_bin_take looks there.
  *
  * The tag is in a cache line of its own: every thread that frees one of our blocks reads it. */
 struct hkm_bin {
@@ -33,11 +38,12 @@ struct hkm_bin {
     uint32_t size, end;    /* const: of a block; of the blocks in a slab, as an offset */
     uint32_t room HKM_ALIGNED(64); /* owner */
     uint32_t seen_room; /* owner */
+    void *first;       /* owner: NULL: see above */
     void *slots[];     /* owner */
 };
 
 enum {
-    HKM_AT = HKM_TINY_MAX / 16 + 1,
+    HKM_MAP = HKM_TINY_MAX + 16,
     HKM_REMOTE = 255,          /* places of the remote buffer, which a byte can tell, */
     HKM_REMOTE_BYTES = 65536,  /* and the bytes that it may hold up, */
     HKM_REMOTE_LEAST = 64,     /* where smaller blocks count as much as this */
@@ -60,7 +66,8 @@ _Static_assert(HKM_SLOT_SIZE / 16 / HKM_WORD_BITS <= 1 << HKM_SLAB_SHIFT, "a key
 _Static_assert(HKM_REMOTE <= UINT8_MAX, "a byte tells a place");
 
 struct hkm_heap {
-    struct hkm_bin *at[HKM_AT]; /* owner: by (size + 15) / 16, the bin of that size, or hkm_bin_none */
+    struct hkm_bin *at[HKM_TINY_CLASSES]; /* owner: the bin of that class, or hkm_bin_none */
+    uint8_t map[HKM_MAP];      /* const: by size + 15, the class; here, as the heap is at hand where it is wanted */
     struct hkm_runs runs;      /* owner */
     hkm_word thread;           /* atomic: the thread that owns the cache side; 0: parked, or the late heap */
     struct hkm_bin *bin[HKM_CLASSES]; /* owner: the same by class; NULL where there is none yet */
@@ -90,9 +97,8 @@ struct hkm_heap {
     hkm_word inbox HKM_ALIGNED(64); /* atomic: slabs that others freed blocks of; push by CAS, take all by exchange */
 };
 
-/* An empty bin, for classes that have none; its padding holds its only slot, NULL.  Read only. */
+/* An empty bin, for classes that have none.  Read only. */
 extern const struct hkm_bin hkm_bin_none HKM_HIDDEN;
-_Static_assert(sizeof(struct hkm_bin) >= offsetof(struct hkm_bin, slots) + sizeof(void *), "room for one slot");
 
 struct hkm_heap *hkm_heap_new(void); /* NULL: no memory */
 size_t hkm_heap_count(void);
@@ -110,6 +116,8 @@ bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls); /
 bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s);
 size_t hkm_heap_release_runs(struct hkm_heap *h); /* slots */
 
+/* A cached block (perhaps flagged HKM_ZERO), or NULL. */
+void *hkm_bin_take(struct hkm_bin *b);
 /* The push that just came left no room in this cache. */
 void hkm_heap_full(struct hkm_bin *b);
 void hkm_heap_post(struct hkm_slab *s); /* tells the slab's owner that blocks were freed */

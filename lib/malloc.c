@@ -33,9 +33,9 @@ void *pvalloc(size_t size);
 
 #define SITE __builtin_return_address(0)
 
-HKM_EXPORT void *malloc(size_t size) { return hkm_alloc_fast(size); }
+HKM_EXPORT HKM_ALIGNED(64) void *malloc(size_t size) { return hkm_alloc_fast(size); }
 
-HKM_EXPORT void free(void *p) { hkm_free_fast(p); }
+HKM_EXPORT HKM_ALIGNED(64) void free(void *p) { hkm_free_fast(p); }
 
 HKM_EXPORT void *calloc(size_t count, size_t size) { return hkm_alloc_zeroed_fast(count, size); }
 

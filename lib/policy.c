@@ -376,7 +376,7 @@ unsigned hkm_policy_cache_growth(const struct hkm_policy *p, unsigned cap, unsig
 {
     if (!hkm_load(&p->cache_growth))
         return cap;
-    unsigned next = cap * 4 + 6; /* 6, 30, 126, 510 */
+    unsigned next = cap * 4 + 9; /* 5, 29, 125, 509 */
     return next < most ? next : most;
 }
 

@@ -96,7 +96,7 @@ unsigned hkm_policy_cache_growth(const struct hkm_policy *p, unsigned cap, unsig
  * used again, so each of them is asked a bit longer. */
 static inline size_t hkm_policy_patience(const struct hkm_policy *p, unsigned cap)
 {
-    return hkm_load(cap < 30 ? &p->patience_least : &p->patience);
+    return hkm_load(cap < 29 ? &p->patience_least : &p->patience);
 }
 
 /* Refills and flushes after which a heap looks at one more of its caches, whether it is idle. */

@@ -33,9 +33,7 @@ static size_t held_slots(void) { return hkm_load(&hkm_superslab_stats.taken); }
 static void *take(struct hkm_heap *h, unsigned cls)
 {
     struct hkm_bin *b = h->bin[cls];
-    void *p = b ? b->slots[b->room] : NULL;
-    if (p)
-        b->room++;
+    void *p = b ? hkm_bin_take(b) : NULL;
     while (!p && !(p = hkm_heap_refill(h, cls)))
         if (!hkm_heap_supply(h, cls) && !hkm_shared_pool_grow())
             return NULL;
@@ -68,9 +66,8 @@ START_TEST(empty_heap)
     start();
     struct hkm_heap *h = new_heap();
     for (size_t size = 0; size <= HKM_TINY_MAX; size++) {
-        const struct hkm_bin *b = h->at[(size + 15) >> 4];
-        expect(b == &hkm_bin_none && b->room == b->cap);
-        expect(*(void *const *)((const char *)b + offsetof(struct hkm_bin, slots) + b->room * sizeof(void *)) == NULL);
+        const struct hkm_bin *b = h->at[h->map[size + 15]];
+        expect(b == &hkm_bin_none && b->room == b->cap && !b->first);
     }
     ck_assert_uint_eq(h->runs.held, 0);
     ck_assert(hkm_heap_valid(h));
@@ -88,7 +85,7 @@ START_TEST(sizes_find_their_bins)
     for (unsigned c = HKM_CLASSES; c-- > 0;)
         give(h, take(h, c));
     for (size_t size = 0; size <= HKM_TINY_MAX; size++) {
-        struct hkm_bin *b = h->at[(size + 15) >> 4];
+        struct hkm_bin *b = h->at[h->map[size + 15]];
         expect(b == h->bin[hkm_class_of(size)] && b->tag.cls == hkm_class_of(size));
         expect(b->tag.magic == hkm_class[b->tag.cls].magic && hkm_load(&b->tag.thread) == hkm_os_thread());
     }
@@ -305,6 +302,45 @@ START_TEST(growth_keeps_what_is_cached)
 }
 END_TEST
 
+/* The first block of a cache and those in its array: none is lost or there twice, in whatever order they come and go. */
+START_TEST(pops_and_pushes)
+{
+    enum { CLS = 9 };
+    static void *out[2000];
+    start();
+    SET_OPTION(disable_cache_growth, 1); /* a small one often becomes empty */
+    struct hkm_heap *h = new_heap();
+    give(h, take(h, CLS));
+    unsigned n = 0, without = 0, alone = 0;
+    uint64_t seed = 1;
+    for (int round = 0; round < 40000; round++) {
+        struct hkm_bin *b = h->bin[CLS];
+        unsigned had = cached(h, CLS);
+        if (n && (n == COUNT_OF(out) || random_below(&seed, 100) < (round / 40 % 2 ? 60 : 40))) {
+            void *p = out[--n];
+            expect(*(void **)p == &out[n] && ((void **)p)[1] == (void *)p); /* nobody else got it */
+            give(h, p);
+        } else {
+            without += had > 1 && !b->first;
+            alone += had == 1 && !b->first;
+            void *p = take(h, CLS);
+            *(void **)p = &out[n];
+            ((void **)p)[1] = p;
+            out[n++] = p;
+            expect(had == 0 || (b == h->bin[CLS] && cached(h, CLS) == had - 1));
+        }
+        expect(round % 16 || hkm_heap_valid(h));
+    }
+    ck_assert_uint_gt(without, 100);
+    ck_assert_uint_gt(alone, 100);
+    while (n)
+        give(h, out[--n]);
+    hkm_heap_flush(h);
+    ck_assert_uint_eq(cached(h, CLS), 0);
+    ck_assert_uint_eq(held_slots(), 0);
+}
+END_TEST
+
 START_TEST(flush_gives_the_oldest)
 {
     start();
@@ -463,8 +499,8 @@ START_TEST(remote_double_free)
 {
     start();
     struct hkm_heap *h[2] = { new_heap(), new_heap() };
-    void *p = take(h[0], 5);
-    give(h[0], p); /* it is the next one */
+    (void)take(h[0], 5);
+    void *p = h[0]->bin[5]->first;
     unit_aborts(free_twice_in_one_batch, h, "hakmem: free(): double free: %p\n", p);
     unit_aborts(free_twice_remotely, h, "hakmem: free(): double free: %p\n", p);
 }
@@ -900,6 +936,7 @@ static void bury_caught(void *arg)
     for (unsigned i = 0; i <= dead->bin[4]->places; i++)
         dead->bin[4]->slots[i] = (void *)1;
     dead->bin[4]->room = 10000;
+    dead->bin[4]->first = (void *)1;
     for (size_t i = 0; i < hkm_load(&hkm_range.used); i++) /* and so may counts and links */
         if (hkm_tag_at(&hkm_range, i)->kind == HKM_KIND_SLAB) {
             hkm_slab_at(&hkm_range, i)->nfree = 3;
@@ -1033,9 +1070,8 @@ static void child_of_step(void)
     hkm_heap_assign(dead, hkm_os_thread()); /* adopted */
     for (unsigned c = 0; c < HKM_CLASSES; c++) {
         struct hkm_bin *b = dead->bin[c];
-        CHILD(b && b->cap && b->cap <= b->places && b->room == b->cap && !b->slots[b->cap]);
-        CHILD(c >= HKM_TINY_CLASSES || dead->at[hkm_class[c].size / 16] == b);
-        CHILD(c >= HKM_TINY_CLASSES || dead->at[c ? hkm_class[c - 1].size / 16 + 1 : 0] == b);
+        CHILD(b && b->cap && b->cap <= b->places && b->room == b->cap && !b->first && !b->slots[b->cap]);
+        CHILD(c >= HKM_TINY_CLASSES || dead->at[c] == b);
         for (unsigned i = 0; i < HKM_CAPS; i++)
             for (struct hkm_bin *old = dead->old[i]; old; old = old->slots[0])
                 CHILD(old != b && (char *)old > (char *)dead && (char *)old < dead->bump);
@@ -1068,7 +1104,7 @@ static void step_through(void (*work)(struct hkm_heap *h), unsigned cls, unsigne
     }
     sem_post(&step.go);
     unit_join(thread);
-    ck_assert_uint_gt(step.steps, 100);
+    ck_assert_uint_gt(step.steps, 20);
     ck_assert(hkm_heap_valid(dead));
 }
 
@@ -1170,43 +1206,62 @@ START_TEST(fork_after_each_step)
     take_all(cls);
     (*bin)->misses = 1000;
     step_through(take_one, cls, 1); /* a larger bin, empty */
-    ck_assert_uint_eq((*bin)->cap, 30);
+    ck_assert_uint_eq((*bin)->cap, 29);
 
     nearly_fill(cls);
     step_through(give_one, cls, 1); /* a flush */
-    ck_assert_uint_eq((*bin)->cap, 30);
+    ck_assert_uint_eq((*bin)->cap, 29);
     nearly_fill(cls);
     (*bin)->misses = 1000;
     step_through(give_one, cls, 1); /* a larger bin, full */
-    ck_assert_uint_eq((*bin)->cap, 126);
+    ck_assert_uint_eq((*bin)->cap, 125);
 
-    void *p[6];
+    void *p[6], *q[30];
     unsigned n = 0;
+    take_all(cls);
+    while (n < 3)
+        p[n++] = take(dead, cls);
+    step_through(take_one, cls, 1); /* a pop of the first block, */
+    while (cached(dead, cls) > 1)
+        (void)take(dead, cls);
+    step_through(take_one, cls, 1); /* which is the last one */
+    while (n)
+        give(dead, p[--n]);
+    step_through(take_one, cls, 1); /* a pop where there is no first one */
+    ck_assert_ptr_nonnull((*bin)->first);
+    take_all(cls);
+    give(dead, take(dead, cls));
+    take_all(cls);
+    p[0] = take(dead, cls);
+    take_all(cls);
+    give(dead, p[0]);
+    step_through(take_one, cls, 1); /* and one block alone */
+    ck_assert_uint_eq(cached(dead, cls), 0);
+
     while (cached(dead, idle))
         p[n++] = take(dead, idle);
     dead->bin[idle]->misses = 1000;
     p[n++] = take(dead, idle);
     while (n)
         give(dead, p[--n]);
-    ck_assert_uint_eq(dead->bin[idle]->cap, 30);
+    ck_assert_uint_eq(dead->bin[idle]->cap, 29);
     dead->bin[idle]->seen_misses = dead->bin[idle]->misses;
     dead->bin[idle]->seen_room = dead->bin[idle]->room;
     dead->events = HKM_POLICY_AGE_EVENTS * idle - 1;
     take_all(cls);
     step_through(take_one, cls, 1); /* another bin is emptied, and made smaller */
-    ck_assert_uint_eq(dead->bin[idle]->cap, 6);
+    ck_assert_uint_eq(dead->bin[idle]->cap, 5);
     dead->bin[idle]->misses = 1000;
     step.out = cls;
     step_through(take_one, idle, 1); /* and larger in its place */
-    ck_assert_uint_eq(dead->bin[idle]->cap, 30);
+    ck_assert_uint_eq(dead->bin[idle]->cap, 29);
 
     use_all_classes();
     step_through(hkm_heap_flush, HKM_CLASSES - 1, 29); /* all of them emptied */
 
     use_all_classes();
     hkm_heap_flush(dead);
-    cls = hkm_class_of(16384);
-    void *q[30]; /* more slabs than become spares */
+    cls = hkm_class_of(16384); /* more slabs than become spares */
     for (unsigned i = 0; i < COUNT_OF(q); i++)
         q[i] = take(dead, cls);
     for (unsigned i = 0; i < COUNT_OF(q); i++)
@@ -1459,7 +1514,7 @@ START_TEST(out_of_memory)
 END_TEST
 
 UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reaches_its_most, all_caches_have_room,
-          caches_share_a_budget, idle_caches_are_emptied, caches_of_a_shrinking_heap, growth_keeps_what_is_cached, flush_gives_the_oldest,
+          caches_share_a_budget, idle_caches_are_emptied, caches_of_a_shrinking_heap, growth_keeps_what_is_cached, pops_and_pushes, flush_gives_the_oldest,
           slabs_go_back_to_the_pool, remote_frees_come_in_batches, remote_buffer_is_bounded_in_bytes,
           remote_buffer_is_bounded_in_places, remote_double_free, late_posts_find_the_new_owner,
           posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,

@@ -24,10 +24,8 @@ static void *take(unsigned cls)
     if (!h)
         return NULL;
     struct hkm_bin *b = h->bin[cls];
-    void *p = b ? b->slots[b->room] : NULL;
-    if (p)
-        b->room++;
-    else
+    void *p = b ? hkm_bin_take(b) : NULL;
+    if (!p)
         p = hkm_thread_refill(h, cls);
     hkm_thread_end(h);
     return (void *)((uintptr_t)p & ~HKM_ZERO);
@@ -373,7 +371,7 @@ START_TEST(parked_heaps_before_the_pool)
     start();
     unsigned cls = hkm_class_of(1000);
     give(take(cls));
-    while (hkm_thread_own()->tiny[cls].partial || hkm_thread_own()->bin[cls]->slots[hkm_thread_own()->bin[cls]->room])
+    while (hkm_thread_own()->tiny[cls].partial || hkm_thread_own()->bin[cls]->room < hkm_thread_own()->bin[cls]->cap)
         (void)take(cls);
     pthread_t thread = start_one(&gates[0]);
     struct hkm_heap *h = end_one(&gates[0], thread);
@@ -385,7 +383,7 @@ START_TEST(parked_heaps_before_the_pool)
     struct hkm_slab *s = h->tiny[cls].partial;
     ck_assert_ptr_nonnull(s);
     struct hkm_bin *b = h->bin[cls];
-    void *out = b->slots[b->room++];
+    void *out = hkm_bin_take(b);
     hkm_heap_flush(h);
     hkm_heap_assign(h, 0);
     ck_assert_ptr_eq(owner(out), h);
@@ -949,7 +947,7 @@ START_TEST(fork_beside_a_parked_heap)
     start();
     unsigned cls = hkm_class_of(1000);
     give(take(cls));
-    while (hkm_thread_own()->tiny[cls].partial || hkm_thread_own()->bin[cls]->slots[hkm_thread_own()->bin[cls]->room])
+    while (hkm_thread_own()->tiny[cls].partial || hkm_thread_own()->bin[cls]->room < hkm_thread_own()->bin[cls]->cap)
         (void)take(cls);
     pthread_t thread = start_one(&gates[0]);
     locked = end_one(&gates[0], thread);
@@ -957,7 +955,7 @@ START_TEST(fork_beside_a_parked_heap)
     while (!hkm_heap_refill(locked, cls))
         ck_assert(hkm_heap_supply(locked, cls));
     struct hkm_slab *s = locked->tiny[cls].partial;
-    locked->bin[cls]->room++; /* one block is out */
+    ck_assert_ptr_nonnull(hkm_bin_take(locked->bin[cls])); /* one block is out */
     hkm_heap_flush(locked);
     hkm_heap_assign(locked, 0);
     thread = unit_start(hold_lock, &g);
@@ -972,14 +970,17 @@ END_TEST
 static void *flush_halfway(void *arg)
 {
     struct unit_gate *g = arg;
-    void *p[6];
+    void *p[4];
     hkm_tls = (struct hkm_tls){ HKM_LATE, 0 };
     for (unsigned i = 0; i < COUNT_OF(p); i++)
         p[i] = take(3);
     struct hkm_heap *h = hkm_thread_begin();
     struct hkm_bin *b = h->bin[3];
+    while (hkm_bin_take(b))
+        ;
+    b->slots[--b->room] = p[0];
+    b->slots[--b->room] = p[1];
     unsigned n = b->cap - b->room;
-    ck_assert_uint_gt(n, 0);
     hkm_lock(&h->lock);
     h->changing = b;
     ck_assert_ptr_null(hkm_tiny_drain(&h->tiny[3], 3, &b->slots[b->room], n));
