@@ -144,6 +144,16 @@ static HKM_COLD void *borrow(struct hkm_heap *h, unsigned cls, size_t size)
     return NULL;
 }
 
+/* From a cache without a first block.  A small class of which that was the only one is filled up, or a program that frees one
+ * and takes one, over and over, would come here each time. */
+static void *take_cached(struct hkm_heap *h, struct hkm_bin *b, unsigned cls)
+{
+    void *p = hkm_bin_take(b), *more;
+    if (p && cls < HKM_TINY_CLASSES && b->room == b->cap && b->cap >= 4 && (more = hkm_thread_refill(h, cls)) != NULL)
+        hkm_bin_push(h->bin[cls], more);
+    return p;
+}
+
 /* A block of a class; it may carry HKM_ZERO.  size: what was asked for, or 0 when the block must be of that class. */
 static void *take_class(unsigned cls, size_t size)
 {
@@ -152,7 +162,7 @@ static void *take_class(unsigned cls, size_t size)
         return NULL;
     struct hkm_bin *b = h->bin[cls];
     bool in_nursery = false;
-    void *p = b ? hkm_bin_take(b) : NULL;
+    void *p = b ? take_cached(h, b, cls) : NULL;
     if (likely(p != NULL))
         ;
     else if (unlikely(cls >= HKM_TINY_CLASSES && hkm_load(&hkm_policy()->w_max) > 100) && (p = borrow(h, cls, size)) != NULL)
@@ -299,7 +309,7 @@ void *hkm_alloc_slow(size_t size, const void *site)
     struct hkm_bin *b = h->bin[cls];
     void *p = NULL;
     if (b)
-        p = b->slots[b->room] ? hkm_bin_take(b) : hkm_thread_refill(h, cls);
+        p = b->slots[b->room] ? take_cached(h, b, cls) : hkm_thread_refill(h, cls);
     else if (!h->next)
         p = hkm_nursery_alloc(size, cls);
     if (unlikely(!p))

@@ -616,6 +616,28 @@ START_TEST(cached_runs_are_joined)
 }
 END_TEST
 
+/* A block is freed and taken, over and over, where the cache had just run empty: that must not go the slow way each time. */
+START_TEST(pairs_in_an_empty_cache)
+{
+    if (HKM_HARDENED)
+        return;
+    setenv("HAKMEM_DISABLE_NURSERY", "1", 1);
+    void *p = hkm_alloc(100, SITE);
+    struct hkm_heap *h = hkm_thread_own();
+    unsigned cls = hkm_class_of(100);
+    for (int by_calloc = 0; by_calloc < 2; by_calloc++) {
+        while (h->bin[cls]->room < h->bin[cls]->cap)
+            ck_assert_ptr_nonnull(hkm_alloc(100, SITE));
+        for (int round = 0; round < 50; round++) {
+            give(p);
+            p = by_calloc ? hkm_alloc_zeroed(100, SITE) : hkm_alloc(100, SITE);
+            ck_assert_ptr_nonnull(h->bin[cls]->first);
+        }
+        ck_assert(hkm_heap_valid(h));
+    }
+}
+END_TEST
+
 START_TEST(lengths_that_come_back_stay_cached)
 {
     static const size_t slots[] = { 2, 4, 3, 5, 1 };
@@ -755,5 +777,6 @@ END_TEST
 UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, impossible_sizes, zeroed, aligned,
           as_the_c_library_has_it, resize, resize_in_the_caches, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
-          double_free_seen_at_flush, work_of_threads, cached_runs_are_given_up, cached_runs_are_joined, lengths_that_come_back_stay_cached,
+          double_free_seen_at_flush, pairs_in_an_empty_cache, work_of_threads, cached_runs_are_given_up, cached_runs_are_joined,
+          lengths_that_come_back_stay_cached,
           a_run_outgrows_its_place, kept_big_blocks, without_sites, with_sites, out_of_memory)
