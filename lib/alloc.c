@@ -309,7 +309,8 @@ void *hkm_alloc_slow(size_t size, const void *site)
     struct hkm_bin *b = h->bin[cls];
     void *p = NULL;
     if (b)
-        p = b->slots[b->room] ? take_cached(h, b, cls) : hkm_thread_refill(h, cls);
+        /* It is not empty where blocks were freed since, or a signal handler has used it since the caller looked. */
+        p = b->first || b->slots[b->room] ? take_cached(h, b, cls) : hkm_thread_refill(h, cls);
     else if (!h->next)
         p = hkm_nursery_alloc(size, cls);
     if (unlikely(!p))
@@ -363,10 +364,15 @@ void *hkm_alloc(size_t size, const void *site)
 
 void *hkm_alloc_zeroed(size_t size, const void *site)
 {
-    void *p;
-    if (!HKM_HARDENED && likely(hkm_tls.below) && likely(size <= HKM_MID_MAX) &&
-        likely((p = hkm_bin_pop_any(hkm_tls.heap, size)) != NULL))
-        return (uintptr_t)p & HKM_ZERO ? hkm_unflag(p) : memset(p, 0, size);
+    if (!HKM_HARDENED && likely(hkm_tls.below) && likely(size <= HKM_MID_MAX)) {
+        struct hkm_heap *h = hkm_tls.heap;
+        unsigned cls = hkm_class_of(size);
+        void *p = h->bin[cls] ? take_cached(h, h->bin[cls], cls) : NULL;
+        if (HKM_STATS && p)
+            hkm_count(&h->count.mallocs, 1);
+        if (p)
+            return (uintptr_t)p & HKM_ZERO ? hkm_unflag(p) : memset(p, 0, size);
+    }
     return take(size, true, site);
 }
 

@@ -75,7 +75,18 @@ HKM_INLINE void *hkm_unflag(void *p) { return (void *)((uintptr_t)p & ~HKM_ZERO)
 HKM_INLINE void *hkm_bin_pop_any(struct hkm_heap *h, size_t size)
 {
     struct hkm_bin *b = h->bin[hkm_class_of(size)];
-    return likely(b != NULL) ? hkm_bin_pop(b) : NULL;
+    void *p;
+    if (unlikely(!b))
+        return NULL;
+    if (likely((p = hkm_bin_pop(b)) != NULL))
+        return p;
+    /* Of large blocks a cache holds few: one that comes and goes alone is in the array. */
+    if (!(p = b->slots[b->room]) || b->room + 1u != b->cap)
+        return NULL;
+    b->room++;
+    if (HKM_STATS)
+        hkm_count(&h->count.mallocs, 1);
+    return p;
 }
 
 HKM_INLINE void *hkm_alloc_fast(size_t size)
