@@ -1125,6 +1125,12 @@ int main(void)
 END
     compile() { $cc -g -O1 -pthread "$here/victim.c" -o "$here/victim"; }
     ok "$name: a program to look at" compile || return
+    # An older gdb does not know the state of newer processors, and fails so with every program.
+    gdb -nx -batch -ex 'break main' -ex run -ex 'print ((int (*)(int))abs)(-3)' "$here/victim" >"$here/probe" 2>&1 </dev/null
+    if grep -q 'write extended state' "$here/probe"; then
+        skip "$name: attaches" "this gdb cannot write the registers of this processor"
+        return
+    fi
     mkfifo "$here/in"
     exec 8<>"$here/in"
     start() { launch 120 "$here/victim" <&8 >"$here/out" && await 10 grep -q ready "$here/out"; }
