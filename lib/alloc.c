@@ -144,8 +144,8 @@ static HKM_COLD void *borrow(struct hkm_heap *h, unsigned cls, size_t size)
     return NULL;
 }
 
-/* From a cache without a first block.  A small class of which that was the only one is filled up, or a program that frees one
- * and takes one, over and over, would come here each time. */
+/* A cached block, or NULL.  A small class of which it was the only one is filled up, or a program that frees one and takes one,
+ * over and over, would come here each time: what is pushed does not become the first. */
 static void *take_cached(struct hkm_heap *h, struct hkm_bin *b, unsigned cls)
 {
     void *p = hkm_bin_take(b), *more;

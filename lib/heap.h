@@ -107,7 +107,8 @@ struct hkm_heap *hkm_heap_first(void); /* the newest of all heaps; the others by
 void hkm_heap_assign(struct hkm_heap *h, uintptr_t thread);
 size_t hkm_heap_allowed(void); /* bytes that the caches of all threads may hold, those apart that hold one block */
 
-/* Refilling, in stages; thread.c says in which order.  Each returns a block, or NULL and leaves the cache empty. */
+/* Refilling, in stages; thread.c says in which order.  The cache is empty; each
+ * returns a block, or NULL and leaves it so. */
 void *hkm_heap_refill(struct hkm_heap *h, unsigned cls);               /* from own slabs, the inbox drained first */
 bool hkm_heap_supply(struct hkm_heap *h, unsigned cls); /* one more slab, from the spare slots or the Shared Pool */
 bool hkm_heap_claim(struct hkm_heap *to, struct hkm_heap *from, unsigned cls); /* a slab of a parked heap */

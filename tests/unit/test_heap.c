@@ -1086,8 +1086,8 @@ static void child_of_step(void)
     _exit(0);
 }
 
-/* Every `stride` steps of work(dead). */
-static void step_through(void (*work)(struct hkm_heap *h), unsigned cls, unsigned stride)
+/* Every `stride` steps of work(dead), of which there are more than `least`. */
+static void step_more_than(unsigned least, void (*work)(struct hkm_heap *h), unsigned cls, unsigned stride)
 {
     step.work = work;
     step.cls = cls;
@@ -1104,8 +1104,12 @@ static void step_through(void (*work)(struct hkm_heap *h), unsigned cls, unsigne
     }
     sem_post(&step.go);
     unit_join(thread);
-    ck_assert_uint_gt(step.steps, 20);
+    ck_assert_uint_gt(step.steps, least);
     ck_assert(hkm_heap_valid(dead));
+}
+static void step_through(void (*work)(struct hkm_heap *h), unsigned cls, unsigned stride)
+{
+    step_more_than(100, work, cls, stride);
 }
 
 /* What the child takes for zero pages is zero. */
@@ -1125,6 +1129,7 @@ static void child_of_collect(void)
 }
 
 static void take_one(struct hkm_heap *h) { (void)take(h, step.cls); }
+static void step_pop(unsigned cls) { step_more_than(20, take_one, cls, 1); }
 static void give_one(struct hkm_heap *h) { give(h, survivor); }
 
 /* Leaves one free place in the bin, and a block for it. */
@@ -1221,13 +1226,13 @@ START_TEST(fork_after_each_step)
     take_all(cls);
     while (n < 3)
         p[n++] = take(dead, cls);
-    step_through(take_one, cls, 1); /* a pop of the first block, */
+    step_pop(cls); /* of the first block, */
     while (cached(dead, cls) > 1)
         (void)take(dead, cls);
-    step_through(take_one, cls, 1); /* which is the last one */
+    step_pop(cls); /* which is the last one */
     while (n)
         give(dead, p[--n]);
-    step_through(take_one, cls, 1); /* a pop where there is no first one */
+    step_pop(cls); /* where there is no first one */
     ck_assert_ptr_nonnull((*bin)->first);
     take_all(cls);
     give(dead, take(dead, cls));
@@ -1235,7 +1240,7 @@ START_TEST(fork_after_each_step)
     p[0] = take(dead, cls);
     take_all(cls);
     give(dead, p[0]);
-    step_through(take_one, cls, 1); /* and one block alone */
+    step_pop(cls); /* and of one block alone */
     ck_assert_uint_eq(cached(dead, cls), 0);
 
     while (cached(dead, idle))
