@@ -31,7 +31,7 @@ struct look {
     const struct live *l;
     struct tally *t;
     struct hak_stats *sum;
-    uint64_t page, huge, unit; /* bytes; unit: of big blocks that have huge pages, 0: none */
+    uint64_t page, huge; /* bytes */
     unsigned page_bits;
     uint16_t all_pages;
     unsigned bits; /* in a word */
@@ -636,12 +636,12 @@ static void count_big(struct look *k)
     if (live_read(l, table + l->big_at.at, entries, places * each)) {
         for (size_t i = 0; i < places; i++) {
             const char *e = entries + i * each;
-            uint64_t bytes = live_get(e, l->big_bytes), idle = bytes & l->number.big_is_idle;
+            uint64_t bytes = live_get(e, l->big_bytes), idle = bytes & l->number.big_is_idle, huge = bytes & l->number.big_is_huge;
             if (!live_get(e, l->big_start))
                 continue;
-            bytes -= idle;
+            bytes -= idle + huge;
             note_site(k, live_get(e, l->big_site), bytes, idle != 0);
-            k->sum->huge_bytes += k->unit && bytes >= k->unit ? bytes : 0;
+            k->sum->huge_bytes += huge ? bytes : 0;
         }
     }
     free(entries);
@@ -704,8 +704,6 @@ static void read_os(struct look *k)
     k->page_bits = (unsigned)__builtin_ctzll(k->page);
     k->all_pages = pages_of(k, (uint64_t)1 << l->number.slot_shift);
     k->bits = 8 * l->word;
-    if (root_field(k, l->root.os, l->os_thp) && option(k, "HUGEPAGES") && !option(k, "DISABLE_HUGEPAGES"))
-        k->unit = k->huge;
 }
 
 /* As hkm_census does. */

@@ -37,7 +37,7 @@ struct live_field {
 #define LIVE_NUMBERS(X)                                                                                                 \
     X(slot_shift) X(record_shift) X(near_maps) X(classes) X(first_meta) X(range) X(map) X(class) X(heap) X(heap_bytes)  \
     X(bin) X(spares) X(remote_places) X(run_live) X(run_cached) X(run_in_bigcache) X(backing_plain) X(site_resized)     \
-    X(state_live) X(state_parked) X(state_late) X(big_is_idle) X(remote_place) X(big_entry)     \
+    X(state_live) X(state_parked) X(state_late) X(big_is_idle) X(big_is_huge) X(remote_place) X(big_entry)     \
     X(answer) X(answers) X(site) X(site_rows) X(site_lives)
 #define LIVE_FIELDS(X)                                                                                                  \
     X(range, base) X(range, used) X(range, tags) X(range, slabs) X(range, next) X(range, far) X(range, near)            \
@@ -51,7 +51,7 @@ struct live_field {
     X(heap, thread) X(heap, bin) X(heap, nspare) X(heap, nremote) X(heap, next) X(heap, state) X(heap, bump)            \
     X(heap, remote) X(bin, cap) X(bin, room) X(remote, key) X(remote, bits)                                             \
     X(big, places) X(big, at) X(big, start) X(big, bytes) X(big, site)                                                  \
-    X(os, page) X(os, huge) X(os, thp)                                                                                  \
+    X(os, page) X(os, huge)                                                                                  \
     X(memory, mapped) X(memory, purged) X(memory, purges) X(memory, reused) X(memory, huge) X(memory, huge_fallbacks)   \
     X(memory, prefaulted) X(memory, prefault_fallbacks) X(memory, mail)                                                 \
     X(mailbox, request) X(mailbox, busy) X(mailbox, answer) X(answer, number) X(answer, result) X(answer, value)

@@ -320,18 +320,6 @@ void *hkm_alloc_slow(size_t size, const void *site)
     return p;
 }
 
-/* A mid size, of which the cache had no first block. */
-static HKM_NOINLINE void *take_mid(size_t size, const void *site)
-{
-    struct hkm_bin *b = hkm_tls.heap->bin[hkm_class_of(size)];
-    void *p = b ? hkm_bin_take(b) : NULL;
-    if (!p)
-        return take(size, false, site);
-    if (HKM_STATS)
-        hkm_count(&b->heap->count.mallocs, 1);
-    return hkm_unflag(p);
-}
-
 /* What is cached, in as few steps as may be; all else, and whatever has to be asked first, the long way. */
 void *hkm_alloc_above(size_t size, const void *site)
 {
@@ -342,7 +330,7 @@ void *hkm_alloc_above(size_t size, const void *site)
     if (size <= HKM_MID_MAX) {
         /* Small, and there is a heap by now: a signal handler has made it since the caller looked. */
         if (likely(size > HKM_TINY_MAX))
-            return likely((p = hkm_bin_pop_any(h, size)) != NULL) ? hkm_unflag(p) : take_mid(size, site);
+            return likely((p = hkm_bin_pop_any(h, size)) != NULL) ? hkm_unflag(p) : take(size, false, site);
     } else if (likely(size <= HKM_RUN_MAX) && likely((p = hkm_mid_pop(&h->runs, size, site)) != NULL)) {
         hkm_count(&h->count.large_allocs, 1);
         return p;

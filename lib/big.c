@@ -16,7 +16,7 @@
 #include "os.h"
 #include "superslab.h"
 
-enum { IDLE = HKM_BIG_IDLE };
+enum { IDLE = HKM_BIG_IDLE, HUGE = HKM_BIG_HUGE };
 
 enum { FREED = 16 };
 
@@ -36,8 +36,9 @@ size_t hkm_big_mapped(void) { return hkm_load(&total); }
 size_t hkm_big_bytes(void) { return hkm_load(&total) - hkm_load(&idle); }
 size_t hkm_big_count(void) { return hkm_load(&entries); }
 
-static size_t bytes_of(const struct hkm_big_entry *e) { return hkm_load(&e->bytes) & ~(size_t)IDLE; }
+static size_t bytes_of(const struct hkm_big_entry *e) { return hkm_load(&e->bytes) & ~(size_t)(IDLE | HUGE); }
 static bool is_idle(const struct hkm_big_entry *e) { return hkm_load(&e->bytes) & IDLE; }
+static size_t huge_of(const struct hkm_big_entry *e) { return hkm_load(&e->bytes) & HUGE; }
 
 static size_t home_in(uintptr_t p, size_t places)
 {
@@ -163,13 +164,13 @@ static bool make_room(void)
     return true;
 }
 
-static bool enter(void *p, size_t bytes, const void *site)
+static bool enter(void *p, size_t bytes, bool huge, const void *site)
 {
     size_t born = hkm_site_alloc(site, bytes);
     lock_table();
     bool ok = make_room();
     if (ok) {
-        put((struct hkm_big_entry){ (uintptr_t)p, bytes, (size_t)site, born });
+        put((struct hkm_big_entry){ (uintptr_t)p, bytes | (huge ? HUGE : 0), (size_t)site, born });
         table->count++;
         for (unsigned i = 0; i < FREED; i++)
             if (freed[i] == (uintptr_t)p)
@@ -211,19 +212,28 @@ static size_t leave(const void *p, bool was_idle, bool remember)
     return bytes;
 }
 
-static size_t look(const void *p, bool want_idle)
+/* The block, if it is idle, or is not, as asked for; else an entry of no bytes. */
+static struct hkm_big_entry look(const void *p, bool want_idle)
 {
+    struct hkm_big_entry found = { 0 };
     if (!hkm_load(&some))
-        return 0;
+        return found;
     lock_table();
     const struct hkm_big_entry *e = find((uintptr_t)p);
-    size_t bytes = e && is_idle(e) == want_idle ? bytes_of(e) : 0;
+    if (e && is_idle(e) == want_idle)
+        found = *e;
     hkm_unlock(&big.lock);
-    return bytes;
+    return found;
 }
 
-size_t hkm_big_size(const void *p) { return look(p, false); }
-size_t hkm_big_capacity(const void *p) { return look(p, true); }
+static size_t look_for_bytes(const void *p, bool want_idle)
+{
+    const struct hkm_big_entry e = look(p, want_idle);
+    return bytes_of(&e);
+}
+
+size_t hkm_big_size(const void *p) { return look_for_bytes(p, false); }
+size_t hkm_big_capacity(const void *p) { return look_for_bytes(p, true); }
 
 /* Marks the block as idle, or as not; its bytes, 0: it is no block, or is that already. */
 static size_t mark(const void *p, bool to_idle, const void **site)
@@ -242,7 +252,7 @@ static size_t mark(const void *p, bool to_idle, const void **site)
             hkm_store(&e->site, (size_t)*site);
             hkm_store(&e->born, hkm_site_alloc(*site, bytes));
         }
-        hkm_store(&e->bytes, bytes | (to_idle ? IDLE : 0));
+        hkm_store(&e->bytes, bytes | huge_of(e) | (to_idle ? IDLE : 0));
         hkm_store(&idle, hkm_load(&idle) + (to_idle ? bytes : -bytes));
     }
     hkm_unlock(&big.lock);
@@ -256,7 +266,7 @@ size_t hkm_big_huge(void)
         return 0;
     lock_table();
     for (size_t i = 0; table && i < table->places; i++)
-        if (start_of(i) && hkm_superslab_huge_unit(bytes_of(&table->at[i])))
+        if (start_of(i) && huge_of(&table->at[i]))
             sum += bytes_of(&table->at[i]);
     hkm_unlock(&big.lock);
     return sum;
@@ -293,23 +303,16 @@ bool hkm_big_was(const void *p)
     return kept || (was && !hkm_os_mapped(p));
 }
 
-/* Bytes of the mapping for a block; 0: there can be none. */
-static size_t bytes_for(size_t size)
+/* Bytes of the mapping for a block, of huge pages of `huge` bytes or, 0, of usual ones; 0: there can be none. */
+static size_t bytes_for(size_t size, size_t huge)
 {
-    size_t huge = hkm_superslab_huge_unit(size), bytes = hkm_round_up(size ? size : 1, huge ? huge : hkm_os.page);
+    size_t bytes = hkm_round_up(size ? size : 1, huge ? huge : hkm_os.page);
     return bytes < size || bytes > PTRDIFF_MAX ? 0 : bytes;
-}
-
-/* Asks for huge pages, if a block of that size is to have them, and one of `before` was not. */
-static void want_huge(void *p, size_t bytes, size_t before)
-{
-    if (hkm_superslab_huge_unit(bytes) && !hkm_superslab_huge_unit(before))
-        hkm_superslab_huge(p, bytes);
 }
 
 void *hkm_big_alloc(size_t size, size_t alignment, const void *site)
 {
-    size_t bytes = bytes_for(size), huge = hkm_superslab_huge_unit(size), extra = 0, all;
+    size_t huge = hkm_superslab_huge_unit(size, false), bytes = bytes_for(size, huge), extra = 0, all;
     char *p = NULL;
     hkm_superslab_expect();
     if (huge && alignment <= huge && bytes) { /* most kernels align a mapping of whole huge pages by themselves */
@@ -336,9 +339,10 @@ void *hkm_big_alloc(size_t size, size_t alignment, const void *site)
             hkm_os_unmap(start + bytes, (size_t)(p + all - (start + bytes)));
         p = start;
     }
-    want_huge(p, bytes, 0);
+    if (huge)
+        hkm_superslab_huge(p, bytes);
     hkm_superslab_note_mapping(bytes);
-    if (!enter(p, bytes, site)) {
+    if (!enter(p, bytes, huge, site)) {
         hkm_os_unmap(p, bytes);
         return NULL;
     }
@@ -359,23 +363,34 @@ static bool unmap(void *p, bool was_idle)
 bool hkm_big_free(void *p) { return unmap(p, false); }
 void hkm_big_drop(void *p) { (void)unmap(p, true); }
 
+/* A block that grows again has been filled before, as a rule from one end: it will be dense.  Its huge pages lie in memory as
+ * before when it moves only if it stays aligned to them. */
 void *hkm_big_resize(void *p, size_t size)
 {
-    size_t bytes = bytes_for(size), old;
-    if (!bytes)
+    const struct hkm_big_entry was = look(p, false);
+    size_t old = bytes_of(&was);
+    bool grows = size > old, dense = huge_of(&was) || (grows && was.site == (size_t)HKM_SITE_RESIZED);
+    size_t huge = hkm_superslab_huge_unit(size, dense), bytes = bytes_for(size, huge);
+    if (!old || !bytes)
         return NULL;
-    old = hkm_big_size(p);
     if (bytes == old)
         return p;
-    if (bytes > old)
+    if (grows)
         hkm_superslab_expect();
     if (!leave(p, false, false))
         return NULL;
-    void *q = hkm_os_resize(p, old, bytes, true);
-    if (q)
-        want_huge(q, bytes, old);
+    void *q = grows && huge ? hkm_os_resize_aligned(p, old, bytes, huge) : NULL;
+    bool is_huge = huge_of(&was) || q;
+    if (q && !huge_of(&was))
+        hkm_superslab_huge(q, bytes);
+    if (!q) {
+        bytes = grows ? bytes_for(size, 0) : bytes;
+        q = hkm_os_resize(p, old, bytes, true);
+    }
     /* There is room in the table: an entry has just left it, and if others took its place they made more. */
-    if (!enter(q ? q : p, q ? bytes : old, HKM_SITE_RESIZED))
+    if (!q)
+        bytes = old;
+    if (!enter(q ? q : p, bytes, is_huge && bytes >= hkm_os_huge_size(), HKM_SITE_RESIZED))
         hkm_os_panic("realloc(): out of memory for the table of big blocks");
     return q;
 }

@@ -14,11 +14,12 @@
 /* The table, big.c's own; here for live.c, which tells where things are in it. */
 struct hkm_big_entry {
     hkm_word start; /* address of the block; 0: none.  Stored after `bytes`, by release, for the child of a fork */
-    hkm_word bytes; /* a multiple of the page, plus HKM_BIG_IDLE while the block is free and kept by bigcache.c */
+    hkm_word bytes; /* a multiple of the page, plus HKM_BIG_IDLE while the block is free and kept by bigcache.c, plus
+                     * HKM_BIG_HUGE if the kernel was asked for huge pages for it */
     hkm_word site;  /* who asked for it */
     hkm_word born;  /* see site.h */
 };
-enum { HKM_BIG_IDLE = 1 };
+enum { HKM_BIG_IDLE = 1, HKM_BIG_HUGE = 2 };
 struct hkm_big_table {
     size_t places, count;
     struct hkm_big_entry at[];
@@ -38,7 +39,7 @@ void hkm_big_drop(void *p);             /* gives an idle block back */
 
 size_t hkm_big_bytes(void);  /* of all blocks, but the idle ones */
 size_t hkm_big_mapped(void); /* of all */
-size_t hkm_big_huge(void);   /* of all that are to have huge pages */
+size_t hkm_big_huge(void);   /* of all for which huge pages were asked for */
 size_t hkm_big_count(void);
 /* The big block that an address lies in, or NULL. */
 void *hkm_big_around(const void *p);

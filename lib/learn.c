@@ -70,11 +70,13 @@ static HKM_COLD bool may_play(unsigned s, const struct hkm_policy *base)
         size_t is = hkm_load((const hkm_word *)base + i), def = hkm_load((const hkm_word *)&hkm_policy_default + i);
         size_t would = hkm_load((const hkm_word *)&p + i);
         bool touched = would != is || hkm_load((const hkm_word *)&q + i) != def;
-        if (touched && is != def && hkm_learn_group(s) != HKM_GROUP_huge) /* huge pages are only played when asked for */
+        if (touched && is != def && hkm_learn_group(s) != HKM_GROUP_huge)
             return false;
         differs = differs || would != is;
     }
-    return differs && hkm_policy_valid(&p);
+    /* Huge pages of slots are only played when they were asked for. */
+    bool idle = hkm_learn_group(s) == HKM_GROUP_huge && hkm_load(&base->hugepages) == HKM_HUGE_GROWN;
+    return differs && !idle && hkm_policy_valid(&p);
 }
 
 /* ---- ELO -------------------------------------------------------------------------------------------------------- */

@@ -263,10 +263,13 @@ static bool is_listed(void)
     return answer == LISTED;
 }
 
+/* Blocks that have grown get huge pages without that. */
+static bool asks_kernel(size_t hugepages) { return hugepages != HKM_HUGE_NO && hugepages != HKM_HUGE_GROWN; }
+
 /* Without the options, which may not have been read yet: what the kernel says is asked for in vain, perhaps. */
 static bool may_want_huge(void)
 {
-    return HKM_HUGEPAGES || hkm_os_getenv(PREFIX "HUGEPAGES") != NULL;
+    return asks_kernel(HKM_HUGEPAGES) || hkm_os_getenv(PREFIX "HUGEPAGES") != NULL;
 }
 
 void hkm_option_settle(void)
@@ -303,7 +306,7 @@ bool hkm_option_read(void)
         hkm_store(&hkm_option.pass, pass && hkm_os_libc_allocates());
         if (answer == IGNORED && hkm_load(&hkm_option.verbose))
             complain_of_list();
-        if (hkm_load(&hkm_option.hugepages) && !hkm_load(&hkm_option.disable_hugepages))
+        if (asks_kernel(hkm_load(&hkm_option.hugepages)) && !hkm_load(&hkm_option.disable_hugepages))
             hkm_os_huge_init();
         hkm_store_rel(&done, 1); /* pairs with the acquire above */
     }

@@ -18,6 +18,9 @@ struct hkm_option {
 };
 extern struct hkm_option hkm_option HKM_HIDDEN;
 
+/* Of HAKMEM_HUGEPAGES.  GROWN: for big blocks that realloc has made larger twice. */
+enum hkm_huge { HKM_HUGE_NO, HKM_HUGE_THP, HKM_HUGE_TLB, HKM_HUGE_GROWN };
+
 /* The programs that are left to the C library: a line each, an absolute path, or a pattern with * and ? for the last part of
  * it; # begins a comment.  Believed only when root alone can write it.  Not asked when LD_PRELOAD names the library (then
  * it was wanted for this program), so that it costs nothing there.  One list for all copies of the library. */

@@ -159,6 +159,29 @@ void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move)
     return p == -1 ? NULL : (void *)p;
 }
 
+void *hkm_os_resize_aligned(void *addr, size_t old, size_t size, size_t alignment)
+{
+    size_t all;
+    void *here = (uintptr_t)addr & (alignment - 1) ? NULL : hkm_os_resize(addr, old, size, false);
+    char *p = here || __builtin_add_overflow(size, alignment, &all) ? NULL : hkm_os_map_none(all);
+    if (!p)
+        return here;
+    /* Into a place that is reserved, and wider than is needed; what lies on either side goes back. */
+    int saved = errno;
+    char *start = (char *)hkm_round_up((uintptr_t)p, alignment), *end = p + all;
+    bool moved = syscall(SYS_mremap, addr, old, size, MREMAP_MAYMOVE | MREMAP_FIXED, start) != -1;
+    errno = saved;
+    if (!moved) {
+        hkm_os_unmap(p, all);
+        return NULL;
+    }
+    if (start > p)
+        hkm_os_unmap(p, (size_t)(start - p));
+    if (start + size < end)
+        hkm_os_unmap(start + size, (size_t)(end - (start + size)));
+    return start;
+}
+
 void hkm_os_wait(const void *word32, uint32_t value)
 {
     int saved = errno;
@@ -331,6 +354,15 @@ static bool thp_is_off(size_t huge)
     return !*text || holds(text, "[never]");
 }
 
+/* What one page of a page table maps, if its entries have eight bytes. */
+static size_t usual_huge(void) { return hkm_os.page * (hkm_os.page / 8); }
+
+size_t hkm_os_huge_size(void)
+{
+    size_t huge = hkm_load_acq(&hkm_os.huge);
+    return huge ? huge : usual_huge();
+}
+
 void hkm_os_huge_init(void)
 {
     char text[32];
@@ -343,7 +375,7 @@ void hkm_os_huge_init(void)
     for (const char *s = text; *s >= '0' && *s <= '9'; s++)
         huge = huge * 10 + (size_t)(*s - '0');
     if (!hkm_is_pow2(huge) || huge <= page)
-        huge = page * (page / 8); /* what one page of a page table maps, if its entries have eight bytes */
+        huge = usual_huge();
     hkm_store(&hkm_os.thp, !thp_is_off(huge) && syscall(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0) != 1);
     hkm_store_rel(&hkm_os.huge, huge); /* pairs with the acquire above */
     errno = saved;

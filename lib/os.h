@@ -24,6 +24,7 @@ extern struct hkm_os hkm_os HKM_HIDDEN;
 
 void hkm_os_init(void); /* may run more than once, also at the same time */
 void hkm_os_huge_init(void); /* reads what the kernel says of huge pages: three files in /sys, so only at start */
+size_t hkm_os_huge_size(void); /* what it said, or else, unasked, what is usual with these pages */
 
 /* Memory.  Sizes and addresses are multiples of the page. */
 void *hkm_os_map(size_t size);                     /* zeroed, readable and writable; NULL when the kernel refuses */
@@ -38,6 +39,7 @@ void hkm_os_no_huge(void *addr, size_t size);      /* no transparent huge pages 
 bool hkm_os_huge(void *addr, size_t size);         /* transparent huge pages here; false: the kernel has none */
 enum hkm_mapped hkm_os_map_huge_at(void *addr, size_t size); /* as hkm_os_map_at, in huge pages of the system's pool */
 void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move); /* mremap; NULL when refused */
+void *hkm_os_resize_aligned(void *addr, size_t old, size_t size, size_t alignment); /* in place if addr is aligned, else moved */
 bool hkm_os_mapped(const void *addr);              /* false: there is certainly nothing at this page */
 /* Faults pages in to write, as far as there is memory.  A kernel that cannot do it at all is asked once. */
 enum hkm_populated { HKM_POPULATED, HKM_REFUSED, HKM_UNKNOWN } hkm_os_populate(void *addr, size_t size);

@@ -7,7 +7,6 @@
 #include "policy.h"
 #include "class.h"
 #include "lock.h"
-#include "option.h"
 #include "os.h"
 
 HKM_USED const struct hkm_policy hkm_policy_default = {
@@ -412,7 +411,9 @@ enum hkm_huge hkm_policy_huge_kind(const struct hkm_policy *p)
 bool hkm_policy_huge(const struct hkm_policy *p, size_t mapped, size_t taken, size_t need)
 {
     size_t from = bytes_of(hkm_load(&p->huge_from_kb));
-    return hkm_policy_huge_kind(p) != HKM_HUGE_NO && (mapped >= from || need >= from) && taken >= mapped / 8 * 7;
+    enum hkm_huge kind = hkm_policy_huge_kind(p);
+    bool wanted = kind == HKM_HUGE_THP || kind == HKM_HUGE_TLB;
+    return wanted && (mapped >= from || need >= from) && taken >= mapped / 8 * 7;
 }
 
 unsigned hkm_policy_slots(const struct hkm_policy *p, size_t mapped)

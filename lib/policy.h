@@ -12,6 +12,7 @@
 
 #include "base.h"
 #include "atomic.h"
+#include "option.h"
 
 /* Never changed once it is published; the words are atomic for the sake of who reads one that has been in force so long ago
  * that its place was used again (policy.c). */
@@ -145,7 +146,7 @@ size_t hkm_policy_prefault(const struct hkm_policy *p, size_t taken, size_t full
 enum { HKM_POLICY_PREFAULT_FULL = 32 }; /* more of them do not matter */
 
 /* Huge pages as HAKMEM_HUGEPAGES says, of which this part is on. */
-enum hkm_huge { HKM_HUGE_NO, HKM_HUGE_THP, HKM_HUGE_TLB } hkm_policy_huge_kind(const struct hkm_policy *p);
+enum hkm_huge hkm_policy_huge_kind(const struct hkm_policy *p);
 /* Whether the next step is mapped in huge pages, when of `mapped` bytes `taken` are in use and `need` more are needed. */
 bool hkm_policy_huge(const struct hkm_policy *p, size_t mapped, size_t taken, size_t need);
 

@@ -7,6 +7,7 @@
 #include "stats.h"
 #include "os.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* A row for each field, and none besides. */
@@ -70,6 +71,20 @@ static HKM_NOINLINE void line(struct page *p, const char *name, const char *word
     }
 }
 
+/* The rows, as a loop over tables without pointers: a call for each would be ten times as long.  Name and words of each in turn. */
+static const char texts[] =
+#define X(field, unit, words) #field "\0" words "\0"
+#include "stats.def"
+    ;
+static const struct {
+    uint8_t field, unit; /* the place in struct hak_stats; enum unit */
+} rows[] = {
+#define X(field, unit, words) { offsetof(struct hak_stats, field) / sizeof(uint64_t), unit },
+#include "stats.def"
+};
+
+static const char *next(const char *text) { return text + hkm_length(text) + 1; }
+
 int hkm_stats_print(int fd, const struct hak_stats *s, bool json)
 {
     struct page p;
@@ -83,8 +98,10 @@ int hkm_stats_print(int fd, const struct hak_stats *s, bool json)
         put_number(&p, hkm_os_pid());
         put(&p, " (libhakmem " HAK_VERSION_STRING ")\n");
     }
-#define X(field, unit, words) line(&p, #field, words, s->field, unit);
-#include "stats.def"
+    const uint64_t *values = (const uint64_t *)s;
+    const char *name = texts;
+    for (unsigned i = 0; i < ROWS; i++, name = next(next(name)))
+        line(&p, name, next(name), values[rows[i].field], (enum unit)rows[i].unit);
     /* Every block handed out that did not cost a refill came from a Unified Cache. */
     if (s->mallocs) {
         unsigned long long hits = s->mallocs > s->refills ? s->mallocs - s->refills : 0;

@@ -884,11 +884,17 @@ uint16_t hkm_superslab_backed(struct hkm_range *r, size_t slot)
     return (fresh & mates) == mates ? 0 : hkm_pages_all();
 }
 
-size_t hkm_superslab_huge_unit(size_t bytes)
+size_t hkm_superslab_huge_unit(size_t bytes, bool dense)
 {
-    size_t huge = hkm_load_acq(&hkm_os.huge);
-    bool wanted = huge && bytes >= huge && hkm_policy_huge_kind(hkm_policy()) != HKM_HUGE_NO;
-    return wanted && hkm_load(&hkm_os.thp) ? huge : 0;
+    size_t huge = hkm_os_huge_size();
+    switch (hkm_policy_huge_kind(hkm_policy())) {
+    case HKM_HUGE_NO:
+        return 0;
+    case HKM_HUGE_GROWN: /* what is left of the last one is an eighth at most */
+        return dense && bytes / 8 >= huge ? huge : 0;
+    default:
+        return hkm_load(&hkm_os.thp) && bytes >= huge ? huge : 0;
+    }
 }
 
 void hkm_superslab_huge(void *addr, size_t bytes)

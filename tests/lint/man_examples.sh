@@ -15,7 +15,7 @@ trap 'rm -rf "$work"' EXIT
 # ---- options --------------------------------------------------------------------------------------------------------
 # X(NAME, field, default, least, most, when, words).  A default that configure sets is given as it is without switches.
 # shellcheck disable=SC2034  # they are read by $((default))
-HKM_NO_PREFAULT=0 HKM_HUGEPAGES=0
+HKM_NO_PREFAULT=0 HKM_HUGEPAGES=3
 options=0
 while IFS=, read -r name _ default least most when _; do
     case ${when// /} in

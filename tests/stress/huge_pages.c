@@ -3,7 +3,8 @@
  *
  * huge_pages.c: what a process has resident after a purge is the same whether the kernel gives transparent huge pages or
  * not (PR_SET_THP_DISABLE): neither a fault nor khugepaged fills in again what was given back.  With HAKMEM_HUGEPAGES a
- * growing heap is in huge pages, where there are any; they go back whole, and when none is in use all of them do.
+ * growing heap is in huge pages, where there are any; they go back whole, and when none is in use all of them do.  Without it
+ * a block is that realloc makes larger again and again, and what is cut off it goes back.
  * tests/system/limits.sh runs it in every mode of the kernel.  With an argument: prints the resident KiB after the work,
  * and that in huge pages.
  */
@@ -79,6 +80,26 @@ static void empty(size_t stay)
     malloc_trim(0);
 }
 
+/* A buffer that grows as it is filled, to 200 MiB, and is cut to the half in the end. */
+enum { GROWS = 1 }; /* instead of `stay` */
+static char *grown;
+
+static void grow(void)
+{
+    for (size_t size = 0, next = 4096; size < 200 * MIB; size = next, next = next < 133 * MIB ? next + next / 2 : 200 * MIB) {
+        if (!(grown = realloc(grown, next)) || (size && grown[size - 1] != 5))
+            _exit(2);
+        memset(grown + size, 5, next - size);
+    }
+}
+
+static void cut(void)
+{
+    grown = realloc(grown, 100 * MIB);
+    if (!grown || grown[0] != 5 || grown[100 * MIB - 1] != 5)
+        _exit(2);
+}
+
 /* What a child finds. */
 struct found {
     unsigned long full, kib, huge_full, huge, pool_full, pool; /* KiB resident, and huge ones, filled and in the end */
@@ -117,13 +138,19 @@ static int work(size_t stay, int end)
     struct rusage before, after;
     struct hak_stats s;
     getrusage(RUSAGE_SELF, &before);
-    fill();
+    if (stay == GROWS)
+        grow();
+    else
+        fill();
     getrusage(RUSAGE_SELF, &after);
     f.full = resident() / KIB;
     f.huge_full = huge();
     f.pool_full = pool();
     f.faults = (unsigned long)(after.ru_minflt - before.ru_minflt);
-    empty(stay);
+    if (stay == GROWS)
+        cut();
+    else
+        empty(stay);
     f.kib = resident() / KIB;
     f.huge = huge();
     f.pool = pool();
@@ -154,6 +181,25 @@ static void in_huge_pages(const char *option, const struct found *plain, const s
     }
     ok(never.huge_full == 0 && never.fallbacks > 0 && alike(never.kib, plain->kib), "%s: where they are forbidden, as without it",
        option);
+}
+
+static void grown_blocks(void)
+{
+    struct found huge = { 0 }, plain = { 0 };
+    if (!ok(measure(false, "grown", GROWS, &huge) && measure(false, "no", GROWS, &plain), "a block grows"))
+        return;
+    note("grown: %lu KiB, %lu of them huge, %lu faults (%lu without); cut to the half %lu, %lu", huge.full, huge.huge_full, huge.faults,
+         plain.faults, huge.kib, huge.huge);
+    if (never_set() || sysconf(_SC_PAGESIZE) > 4096)
+        skip("it is in huge pages", "the kernel gives none, or none of 2 MiB");
+    else
+        ok(huge.huge_full > 170 * KIB && huge.faults < 200 * MIB / 4096 / 4, "it is in huge pages");
+    ok(alike(huge.full, plain.full), "no more is resident than without them");
+    ok(alike(huge.kib, plain.kib), "what is cut off goes back");
+    if (measure(true, "grown", GROWS, &huge))
+        ok(huge.huge_full == 0 && alike(huge.full, plain.full), "where they are forbidden, as without them");
+    else
+        skip("where they are forbidden", "the kernel has no PR_SET_THP_DISABLE");
 }
 
 /* Pages of the system's pool, if there are some (tests/system/limits.sh sees to it): all that it has, and they are kept. */
@@ -197,6 +243,7 @@ int main(int argc, char **argv)
     } else {
         skip("the same without huge pages", "the kernel has no PR_SET_THP_DISABLE");
     }
+    grown_blocks();
     in_huge_pages("thp", &given, &all);
     if (said("/proc/meminfo", "HugePages_Free:"))
         skip("hugetlb without a pool", "there is one");

@@ -13,6 +13,7 @@ rows=(
     "superslab-64K: --with-superslab-size=64K"
     "superslab-512K: --with-superslab-size=512K"
     "superslab-2M: --with-superslab-size=2M"
+    "no_huge: --enable-hugepages=no"
     "thp: --enable-hugepages=thp"
     "hugetlb: --enable-hugepages=hugetlb"
     "no-prefault: --disable-prefault"
@@ -36,7 +37,7 @@ rows=(
 refused=(
     "superslab-size 1M: --with-superslab-size=1M: takes 64K, 512K or 2M"
     "stats=maybe: --enable-stats=maybe: takes yes or no"
-    "hugepages=1G: --enable-hugepages=1G: takes no, thp or hugetlb"
+    "hugepages=1G: --enable-hugepages=1G: takes grown, no, thp or hugetlb"
     "prefault=2: --enable-prefault=2: takes yes or no"
     "pgo=maybe: --enable-pgo=maybe: takes yes or no"
     "pgo without a shared library: --enable-pgo --disable-shared: does not go with --disable-shared"

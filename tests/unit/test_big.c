@@ -54,7 +54,7 @@ START_TEST(huge_pages)
         ck_assert_ptr_nonnull(p);
         ck_assert_uint_eq((uintptr_t)p % unit, 0);
         ck_assert_uint_eq(hkm_big_size(p), hkm_round_up(size, unit));
-        ck_assert_uint_eq(hkm_big_huge(), hkm_big_size(p) < huge ? 0 : hkm_big_size(p));
+        ck_assert_uint_eq(hkm_big_huge(), size < huge ? 0 : hkm_big_size(p));
         memset(p, 7, size);
         p = hkm_big_resize(p, 3 * size + huge);
         ck_assert_ptr_nonnull(p);
@@ -71,6 +71,75 @@ START_TEST(huge_pages)
     }
     ck_assert_ptr_null(hkm_big_alloc(SIZE_MAX, 16, NULL));
     ck_assert_ptr_null(hkm_big_alloc(PTRDIFF_MAX, 16, NULL));
+}
+END_TEST
+
+/* A block that realloc makes larger once more, and that is so large that an eighth of it is no huge page, has them from then on. */
+START_TEST(huge_pages_of_grown_blocks)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page, huge = hkm_os_huge_size(), least = 8 * huge;
+    ck_assert_uint_eq(hkm_load(&hkm_option.hugepages), HKM_HUGEPAGES);
+    SET_OPTION(hugepages, HKM_HUGE_GROWN);
+    if (huge > 64 * MIB)
+        return;
+    char *p = hkm_big_alloc(page, 16, NULL);
+    pattern_fill(p, page, 1);
+    p = hkm_big_resize(p, least + page); /* for the first time */
+    ck_assert_ptr_nonnull(p);
+    ck_assert_uint_eq(hkm_big_size(p), least + page);
+    ck_assert_uint_eq(hkm_big_huge(), 0);
+    p = hkm_big_resize(p, least); /* smaller: not for that */
+    ck_assert_uint_eq(hkm_big_size(p), least);
+    ck_assert_uint_eq(hkm_big_huge(), 0);
+    p = hkm_big_resize(p, least + 1);
+    ck_assert_uint_eq(hkm_big_size(p), least + huge);
+    ck_assert_uint_eq((uintptr_t)p % huge, 0);
+    ck_assert_uint_eq(hkm_big_huge(), least + huge);
+    ck_assert_uint_eq(hkm_big_bytes(), least + huge);
+    pattern_fill(p + page, 2 * page, 2);
+    ck_assert_ptr_eq(hkm_big_resize(p, least + huge), p);
+    p = hkm_big_resize(p, 2 * least + 1);
+    ck_assert_uint_eq((uintptr_t)p % huge, 0);
+    ck_assert_uint_eq(hkm_big_huge(), 2 * least + huge);
+    ck_assert(pattern_holds(p, page, 1) && pattern_holds(p + page, 2 * page, 2) && all_zero(p + 3 * page, 8 * page));
+    ck_assert_ptr_null(hkm_big_resize(p, PTRDIFF_MAX));
+    ck_assert_ptr_null(hkm_big_resize(p, SIZE_MAX));
+    ck_assert_uint_eq(hkm_big_huge(), 2 * least + huge);
+    p = hkm_big_resize(p, least - page); /* small enough for others, but it has them */
+    ck_assert_uint_eq(hkm_big_huge(), hkm_big_size(p));
+    p = hkm_big_resize(p, 3 * page);
+    ck_assert_uint_eq(hkm_big_size(p), 3 * page);
+    ck_assert_uint_eq(hkm_big_huge(), 0);
+    ck_assert(pattern_holds(p, page, 1) && pattern_holds(p + page, 2 * page, 2));
+    ck_assert(hkm_big_free(p));
+    SET_OPTION(hugepages, HKM_HUGE_NO);
+    p = hkm_big_resize(hkm_big_resize(hkm_big_alloc(page, 16, NULL), least), 2 * least + 1);
+    ck_assert_uint_eq(hkm_big_size(p), 2 * least + page);
+    ck_assert_uint_eq(hkm_big_huge(), 0);
+    ck_assert(hkm_big_free(p));
+}
+END_TEST
+
+/* Where there is no room for whole huge pages, the block grows without them. */
+static void no_room_for_huge_pages(void *arg)
+{
+    size_t page = hkm_os.page, least = 8 * hkm_os_huge_size();
+    (void)arg;
+    SET_OPTION(hugepages, HKM_HUGE_GROWN);
+    char *p = hkm_big_resize(hkm_big_alloc(page, 16, NULL), least);
+    CHILD(p);
+    memset(p, 7, page);
+    unit_limit(2 * page);
+    p = hkm_big_resize(p, least + page);
+    CHILD(p && hkm_big_size(p) == least + page && hkm_big_huge() == 0 && all_bytes(p, page, 7));
+    CHILD(!hkm_big_resize(p, 2 * least) && hkm_big_size(p) == least + page && all_bytes(p, page, 7));
+}
+START_TEST(huge_pages_are_not_needed)
+{
+    hkm_os_init();
+    if (hkm_os_huge_size() <= 64 * MIB && !EMULATED && !SANITIZED)
+        unit_passes(no_room_for_huge_pages, NULL);
 }
 END_TEST
 
@@ -433,5 +502,6 @@ START_TEST(fork_in_the_middle)
 }
 END_TEST
 
-UNIT_MAIN("big", CK_FORK, many_sizes, huge_pages, unknown_pointers, around, alignments, table, resize_moves_the_contents,
+UNIT_MAIN("big", CK_FORK, many_sizes, huge_pages, huge_pages_of_grown_blocks,
+          huge_pages_are_not_needed, unknown_pointers, around, alignments, table, resize_moves_the_contents,
           idle_memory_goes_first, work_of_threads, out_of_memory, freed_before, fork_in_the_middle)

@@ -64,6 +64,9 @@ START_TEST(options_are_left_alone)
     hkm_learn_begin(&l, &base, HKM_EVO_LEARN, sim_price);
     ck_assert(!(l.playable >> HKM_STRATEGY_of_keep & 1) && !(l.playable >> HKM_STRATEGY_of_longer & 1));
     ck_assert(l.playable >> HKM_STRATEGY_of_mapped & 1);
+    hkm_store(&base.hugepages, HKM_HUGE_GROWN);
+    hkm_learn_begin(&l, &base, HKM_EVO_LEARN, sim_price);
+    ck_assert(!(l.playable >> HKM_STRATEGY_of_plain & 1));
     hkm_store(&base.hugepages, HKM_HUGE_THP);
     hkm_learn_begin(&l, &base, HKM_EVO_LEARN, sim_price);
     ck_assert(l.playable >> HKM_STRATEGY_of_plain & 1);

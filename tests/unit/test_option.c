@@ -132,7 +132,7 @@ END_TEST
 
 static void words_are_numbers(void *arg)
 {
-    static const char *const kinds[] = { "no", "thp", "hugetlb" };
+    static const char *const kinds[] = { "no", "thp", "hugetlb", "grown" };
     size_t kind = (size_t)(uintptr_t)arg;
     clean_environment();
     setenv("HAKMEM_STATS", "json", 1);
@@ -140,12 +140,12 @@ static void words_are_numbers(void *arg)
     CHILD(hkm_option_init());
     CHILD(hkm_load(&hkm_option.stats) == 2);
     CHILD(hkm_load(&hkm_option.hugepages) == kind);
-    CHILD(!hkm_load(&hkm_os.huge) == !kind); /* the kernel is asked only if it matters */
+    CHILD((hkm_load(&hkm_os.huge) != 0) == (kind == HKM_HUGE_THP || kind == HKM_HUGE_TLB)); /* the kernel is asked only if it matters */
 }
 
 START_TEST(words)
 {
-    for (uintptr_t i = 0; i < 3; i++)
+    for (uintptr_t i = 0; i < 4; i++)
         unit_passes(words_are_numbers, (void *)i);
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         refuses(&rows[i], "JSON");

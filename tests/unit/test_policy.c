@@ -349,9 +349,11 @@ END_TEST
 
 START_TEST(huge)
 {
-    SET_OPTION(hugepages, 0);
+    SET_OPTION(hugepages, HKM_HUGE_NO);
     ck_assert(!hkm_policy_huge(hkm_policy(), GIB, GIB, GIB));
-    for (size_t kind = 1; kind <= 2; kind++) {
+    SET_OPTION(hugepages, HKM_HUGE_GROWN); /* no slots */
+    ck_assert(!hkm_policy_huge(hkm_policy(), GIB, GIB, GIB));
+    for (size_t kind = HKM_HUGE_THP; kind <= HKM_HUGE_TLB; kind++) {
         SET_OPTION(hugepages, kind);
         ck_assert(!hkm_policy_huge(hkm_policy(), 0, 0, HKM_SLOT_SIZE) && !hkm_policy_huge(hkm_policy(), 3 * MIB, 3 * MIB, MIB)); /* small stays small */
         ck_assert(hkm_policy_huge(hkm_policy(), 4 * MIB, 4 * MIB, HKM_SLOT_SIZE) && hkm_policy_huge(hkm_policy(), GIB, GIB, MIB));

@@ -792,23 +792,30 @@ END_TEST
 
 START_TEST(own_mappings)
 {
-    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB), 0); /* not asked for */
+    hkm_os_init();
+    size_t huge = hkm_os_huge_size();
+    SET_OPTION(hugepages, HKM_HUGE_GROWN); /* those alone that are expected to be dense, and so large that an eighth is no huge page */
+    ck_assert_uint_eq(hkm_superslab_huge_unit(8 * huge, false), 0);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(8 * huge - 1, true), 0);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(8 * huge, true), huge);
+    SET_OPTION(hugepages, HKM_HUGE_NO);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(8 * huge, true), 0);
     if (!start_huge(HKM_HUGE_THP))
         return;
-    size_t huge = hkm_load(&hkm_os.huge);
-    ck_assert_uint_eq(hkm_superslab_huge_unit(huge - 1), 0);
-    ck_assert_uint_eq(hkm_superslab_huge_unit(huge), huge);
-    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB), huge);
+    ck_assert_uint_eq(huge, hkm_load(&hkm_os.huge));
+    ck_assert_uint_eq(hkm_superslab_huge_unit(huge - 1, false), 0);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(huge, false), huge);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB, false), huge);
     char *p = hkm_os_map(huge);
     hkm_superslab_huge(p, huge);
     hkm_os_unmap(p, huge);
     hkm_superslab_huge(p, huge);
     ck_assert_uint_ge(hkm_load(&STATS->huge_fallbacks), EMULATED ? 0 : 1); /* an emulator takes any advice */
     hkm_store(&hkm_os.thp, 0);
-    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB), 0);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB, false), 0);
     hkm_store(&hkm_os.thp, 1);
     SET_OPTION(disable_hugepages, 1);
-    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB), 0);
+    ck_assert_uint_eq(hkm_superslab_huge_unit(GIB, false), 0);
 }
 END_TEST
 
