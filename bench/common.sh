@@ -16,6 +16,9 @@ if [ -z "${BENCH_DIR-}" ]; then
     [ -x "$here/launch" ] || BENCH_DIR=$PWD/bench
 fi
 
+# help: the head of the script, which says how it is called.
+help() { sed -n '5,${/^#/!q;s/^# \{0,1\}//p;}' "$0"; }
+
 # need PROGRAM...: the built bench programs are there.
 need() {
     for program; do

@@ -13,7 +13,10 @@ set -u
 # shellcheck source=bench/common.sh disable=SC1091 # found with shellcheck -x from the top folder
 . "$(dirname "$0")/common.sh"
 
-case ${1-} in -*) sed -n '5,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;; esac
+case ${1-} in
+-h | --help) help; exit 0 ;;
+-*) help >&2; exit 2 ;;
+esac
 tool objdump binutils
 if [ $# -gt 0 ]; then library=$1; shift; else library=$(find_hakmem) || exit 1; fi
 [ -r "$library" ] || die "$library: cannot be read"

@@ -15,7 +15,8 @@ while [ $# -gt 0 ]; do
     case $1 in
     --runs) runs=${2:?}; shift 2 ;;
     --allocator) allocators="$allocators ${2:?}"; shift 2 ;;
-    *) sed -n '5,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    -h | --help) help; exit 0 ;;
+    *) help >&2; exit 2 ;;
     esac
 done
 need launch small tiny_hot

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT
+# SPDX-FileCopyrightText: 2026 The libhakmem authors
+#
+# programs.sh: what the bench programs and scripts say: of how they are called, of allocators that are not there, of parts;
+# and that what is counted does not hang on the time.
+# shellcheck disable=SC2317  # ok calls the functions
+# shellcheck source=tests/bench/common.sh
+. "$(dirname "$0")/common.sh"
+programs=$build_dir/bench
+
+# Runs a command; its exit code, and the words on both outputs.
+ends() { # CODE COMMAND...
+    local want=$1 code=0
+    shift
+    "$@" >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
+    [ "$code" = "$want" ] || { echo "exit code $code, not $want"; cat "$scratch/out" "$scratch/err"; return 1; }
+}
+silent() { [ ! -s "$scratch/out" ] || { cat "$scratch/out"; return 1; }; }
+built() { # NAME DESCRIPTION
+    [ -x "$programs/$1" ] || { skip "$2" "bench/$1 is not built"; return 1; }
+}
+
+# ---- the scripts ----
+for script in instructions startup.sh footprint.sh fastpath.sh; do
+    helps() {
+        ends 0 "$source_dir/bench/$script" --help && [ ! -s "$scratch/err" ] && grep -q "^$script \[" "$scratch/out" &&
+            ! grep -qE '^#|SPDX|^set ' "$scratch/out"
+    }
+    ok "$script --help is its head, on standard output" helps
+    refuses() { ends 2 "$source_dir/bench/$script" --nothing && silent && grep -q "^$script \[" "$scratch/err"; }
+    ok "$script and an unknown option: the same on standard error" refuses
+done
+done_testing
