@@ -31,4 +31,9 @@ for script in instructions startup.sh footprint.sh fastpath.sh; do
     refuses() { ends 2 "$source_dir/bench/$script" --nothing && silent && grep -q "^$script \[" "$scratch/err"; }
     ok "$script and an unknown option: the same on standard error" refuses
 done
+kind() {
+    ends 2 env BENCH_DIR="$scratch/none" "$source_dir/bench/instructions" --kind pair --kind zzz && silent &&
+        complains 'instructions: no kind zzz: pair batch random calloc realloc 100k 2m'
+}
+ok "instructions tells of an unknown kind before all else, in one line" kind
 done_testing
