@@ -213,20 +213,21 @@ static const struct { const char *name; void (*run)(void); } work[] = {
     { "bursts", bursts }, { "batch", batch }, { "growing", growing }, { "pairs", pairs }, { "births", births }, { "sparse", sparse },
 };
 enum { KINDS = sizeof work / sizeof *work };
+static const char usage[] = "usage: phased NAME[,NAME...] [SEED SECONDS SHIFT], NAME bursts, batch, growing, pairs, births or sparse";
 
 static unsigned find(const char *name, size_t len)
 {
     for (unsigned i = 0; i < KINDS; i++)
         if (strlen(work[i].name) == len && !memcmp(work[i].name, name, len))
             return i;
-    bench_die("usage: phased NAME[,NAME...] [SEED SECONDS SHIFT]");
+    bench_usage(usage);
 }
 
 int main(int argc, char **argv)
 {
     bench_prove();
     if (argc < 2 || argc > 5)
-        bench_die("usage: phased NAME[,NAME...] [SEED SECONDS SHIFT]");
+        bench_usage(usage);
     rnd = bench_arg(argc, argv, 2, 1) * 0x9e3779b97f4a7c15u + 1;
     seconds = bench_arg(argc, argv, 3, 6);
     shift = bench_arg(argc, argv, 4, 0);

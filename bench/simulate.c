@@ -12,7 +12,7 @@ int main(int argc, char **argv)
     bench_prove();
     unsigned long seeds = bench_arg(argc, argv, 1, 5), hours = bench_arg(argc, argv, 2, 1);
     if (argc > 3 || !seeds || !hours)
-        bench_die("usage: simulate [SEEDS HOURS]");
+        bench_usage("usage: simulate [SEEDS HOURS]");
     unsigned long_one = (unsigned)hours * 36000;
     struct bench_time t = bench_start();
     const struct { const char *name; unsigned count; struct sim_phase ph[3]; } work[] = {

@@ -36,4 +36,15 @@ kind() {
         complains 'instructions: no kind zzz: pair batch random calloc realloc 100k 2m'
 }
 ok "instructions tells of an unknown kind before all else, in one line" kind
+
+# ---- the programs ----
+usage() { # PATTERN ARGUMENT...
+    local pattern=$1
+    shift
+    ends 2 "$programs/phased" "$@" && silent && complains "bench: usage: phased $pattern"
+}
+if built phased "phased without arguments is a line"; then
+    ok "phased without arguments is a line" usage 'NAME\[,NAME.*bursts, .*'
+    ok "so is a phase that it does not have" usage 'NAME\[,NAME.*bursts, .*' bursts,nothing
+fi
 done_testing

@@ -35,6 +35,8 @@ if [ -n "$python" ]; then
     done | no_complaints "every line of bench/lines runs a program of ours, or one of the system"
 fi
 
+grep -n 'bench_die("usage' bench/*.c | no_complaints "who is called in a wrong way says so by bench_usage: exit code 2"
+
 for name in $programs; do
     program=$built/bench/$name
     { [ -x "$program" ] && [ "$name" != launch ]; } || continue
