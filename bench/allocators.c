@@ -7,8 +7,8 @@
  * before; what is measured is the steady state, with the page faults in it.
  *
  * With --allocator the program starts itself again with that library preloaded, and goes on only when its malloc is bound
- * to it: glibc (no preload), hakmem (the build tree's, or $HAKMEM), mimalloc, jemalloc, tcmalloc as the dynamic linker
- * finds them, or the path of any library. Without, LD_PRELOAD decides, as with the other programs.
+ * to it: glibc (no preload), hakmem (the build tree's, or $HAKMEM), another that bench/lines names, as the dynamic linker
+ * finds it, or the path of any library. Without, LD_PRELOAD decides, as with the other programs.
  */
 #include "bench.h"
 #include <getopt.h>
@@ -26,14 +26,42 @@ static const struct scenario {
     {"mixed", {64 << 10, 256 << 10, 2 << 20}},
 };
 
+/* As in bench/lines, which this program does not find when it is run from elsewhere (tests/lint/benches.sh compares). */
 static const struct {
     const char *name;
     const char *sonames[5];
 } packages[] = {
     {"mimalloc", {"libmimalloc.so.3", "libmimalloc.so.2", "libmimalloc.so.2.0", "libmimalloc.so"}},
     {"jemalloc", {"libjemalloc.so.2"}},
-    {"tcmalloc", {"libtcmalloc_minimal.so.4"}},
+    {"tcmalloc", {"libtcmalloc_minimal.so.4", "libtcmalloc.so.4"}},
+    {"tbbmalloc", {"libtbbmalloc_proxy.so.2"}},
+    {"snmalloc", {"libsnmallocshim.so"}},
+    {"rpmalloc", {"librpmallocwrap.so"}},
 };
+enum { PACKAGES = sizeof packages / sizeof *packages };
+
+/* Why no library is found. */
+static void complain(const char *name)
+{
+    if (strchr(name, '/')) {
+        fprintf(stderr, "allocators: %s: no such file\n", name);
+        return;
+    }
+    if (strcmp(name, "hakmem") == 0) {
+        fputs("allocators: libhakmem.so is not found: build it, or set HAKMEM to its path\n", stderr);
+        return;
+    }
+    for (size_t i = 0; i < PACKAGES; i++)
+        if (strcmp(name, packages[i].name) == 0) {
+            fprintf(stderr, "allocators: %s is not installed: the dynamic linker finds no %s; give the library's path\n", name,
+                    packages[i].sonames[0]);
+            return;
+        }
+    fprintf(stderr, "allocators: unknown allocator %s: glibc, hakmem", name);
+    for (size_t i = 0; i < PACKAGES; i++)
+        fprintf(stderr, ", %s", packages[i].name);
+    fputs(", or the path of a library\n", stderr);
+}
 
 /* The library that an allocator's name stands for; NULL: none is found, "": no preload. */
 static const char *find_library(const char *name)
@@ -57,7 +85,7 @@ static const char *find_library(const char *name)
         snprintf(tree, sizeof tree, "%s/../lib/.libs/libhakmem.so.0", own);
         return realpath(tree, path);
     }
-    for (size_t i = 0; i < sizeof packages / sizeof *packages; i++)
+    for (size_t i = 0; i < PACKAGES; i++)
         for (const char *const *soname = packages[i].sonames; strcmp(name, packages[i].name) == 0 && *soname; soname++)
             /* It need not load: an allocator's thread-local storage may have to be there from the start. The dynamic linker
              * finds it again; this process ends. */
@@ -90,8 +118,7 @@ static void run_under(const char *name, char **argv)
     }
     const char *library = find_library(name);
     if (!library) {
-        fprintf(stderr, "allocators: no allocator %s is found: glibc, hakmem, mimalloc, jemalloc, tcmalloc, or a path\n",
-                name);
+        complain(name);
         exit(1);
     }
     setenv(AGAIN, library, 1);

@@ -47,4 +47,36 @@ if built phased "phased without arguments is a line"; then
     ok "phased without arguments is a line" usage 'NAME\[,NAME.*bursts, .*'
     ok "so is a phase that it does not have" usage 'NAME\[,NAME.*bursts, .*' bursts,nothing
 fi
+
+absent() { # NAME PATTERN
+    ends 1 env HAKMEM="$scratch/none.so" "$programs/allocators" --allocator "$1" --scenario json --iterations 1 && silent &&
+        complains "allocators: $2"
+}
+if built allocators "allocators and a name that nobody knows"; then
+    ok "allocators and a name that nobody knows" absent nobody \
+        'unknown allocator nobody: glibc, hakmem, .*, snmalloc, rpmalloc, or the path of a library'
+    ok "and a path where nothing is" absent "$scratch/none.so" "$scratch/none.so: no such file"
+    ok "and a library that is not built" absent hakmem 'libhakmem.so is not found: .*'
+    for name in snmalloc rpmalloc; do
+        soname=$(awk -v name="$name" '$1 == "allocator" && $2 == name { print $3 }' "$source_dir/bench/lines")
+        if [ -n "$so" ] && [[ $("$programs/allocators" --allocator "$name" --iterations 1 2>&1) != *ns/op* ]]; then
+            ok "and $name, which is not installed" absent "$name" \
+                "$name is not installed: the dynamic linker finds no $soname; give the library's path"
+        else
+            skip "and $name, which is not installed" "it is"
+        fi
+        # Any allocator of that name will do.
+        serves() {
+            mkdir -p "$scratch/installed"
+            cp "$so" "$scratch/installed/$soname"
+            ends 0 env LD_LIBRARY_PATH="$scratch/installed" BENCH_PROVE=run "$programs/allocators" --allocator "$name" \
+                --scenario json --iterations 1 && grep -qx "prove: malloc=$scratch/installed/$soname" "$scratch/err"
+        }
+        if [ -n "$so" ]; then
+            ok "which is found where it is installed" serves
+        else
+            skip "which is found where it is installed" "no shared library is built"
+        fi
+    done
+fi
 done_testing

@@ -3,7 +3,8 @@
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
 # benches.sh: docs/performance.md names every bench program and script, and every line of bench/lines runs a program that
-# there is, whose head says how it is called.  Programs that are built refuse a wrong command line, and say of themselves
+# there is, whose head says how it is called.  The allocators that bench/lines names are those of bench/allocators.  Programs
+# that are built refuse a wrong command line, and say of themselves
 # which malloc serves them.
 # shellcheck source=tests/lint/common.sh
 . "$(dirname "$0")/common.sh"
@@ -34,6 +35,11 @@ if [ -n "$python" ]; then
         esac
     done | no_complaints "every line of bench/lines runs a program of ours, or one of the system"
 fi
+
+# As both write them; hakmem is found in another way.
+diff <(awk '$1 == "allocator" && $2 != "hakmem" { $1 = ""; print }' bench/lines) \
+    <(sed -n '/^} packages/,/^};/s/^    {"\([a-z]*\)", {\(.*\)}},$/ \1 \2/p' bench/allocators.c | tr -d '",') |
+    no_complaints "bench/allocators knows the allocators of bench/lines"
 
 grep -n 'bench_die("usage' bench/*.c | no_complaints "who is called in a wrong way says so by bench_usage: exit code 2"
 
