@@ -8,6 +8,7 @@
 #include "alloc.h"
 #include "bench.h"
 #include "bigcache.h"
+#include "learn.h"
 #include "mid.h"
 #include "option.h"
 #include "policy.h"
@@ -234,6 +235,23 @@ static uint64_t policy(uint64_t n)
     return n;
 }
 
+/* Each time the ratings are others; all strategies may be played. */
+static uint64_t elo_select(uint64_t n)
+{
+    static struct hkm_learn l;
+    size_t sum = 0;
+    hkm_learn_begin(&l, &hkm_policy_default, HKM_EVO_LEARN, (struct hkm_learn_price){0});
+    for (uint64_t i = 0; i < n; i++) {
+        l.rating[1 + i % (HKM_LEARN_STRATEGIES - 1)] = (int32_t)(HKM_LEARN_ELO + i % 7);
+        unsigned s = hkm_learn_select(&l);
+        if (!s)
+            bench_die("micro: no strategy is left");
+        sum += s;
+    }
+    sink = sum;
+    return n;
+}
+
 static const struct part { const char *name; uint64_t (*run)(uint64_t n); const char *op; } parts[] = {
     {"unified_cache", unified_cache, "a push and a pop: free and malloc, of 8 live blocks"},
     {"refill_flush", refill_flush, "malloc and free, of 20000 blocks in turn: pop, push, and a share of refills and flushes"},
@@ -248,6 +266,7 @@ static const struct part { const char *name; uint64_t (*run)(uint64_t n); const 
     {"purge_look", purge_look, "a look at a slab: which pages are free"},
     {"purge_tick", purge_tick, "the question after each slow call whether there is something to purge"},
     {"policy", policy, "three questions to the policy"},
+    {"elo_select", elo_select, "the learner's choice of the strategy that is played next"},
 };
 enum { PARTS = sizeof parts / sizeof *parts };
 

@@ -57,14 +57,6 @@ int main(int argc, char **argv)
                (double)matches / (double)seeds, (double)adopted / (double)seeds, (double)back / (double)seeds,
                (double)drifts / (double)seeds);
     }
-    struct hkm_learn l;
-    hkm_learn_begin(&l, &hkm_policy_default, HKM_EVO_LEARN, sim_price);
-    uint64_t from = bench_ns(CLOCK_MONOTONIC), sum = 0;
-    for (unsigned i = 0; i < 1000000; i++) {
-        l.rating[1 + i % 10] = (int16_t)(1500 + i % 7);
-        sum += hkm_learn_select(&l);
-    }
-    printf("select ns/op=%.1f (%llu)\n", (double)(bench_ns(CLOCK_MONOTONIC) - from) / 1e6, (unsigned long long)sum % 10);
     bench_report("simulate", epochs, t);
     return 0;
 }

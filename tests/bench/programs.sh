@@ -79,4 +79,11 @@ if built allocators "allocators and a name that nobody knows"; then
         fi
     done
 fi
+
+part() { ends 0 "$programs/micro" elo_select 1 && prints 'micro elo_select ns/op=[0-9.]+ .*'; }
+if built micro "micro measures how Elo selects"; then
+    ok "micro measures how Elo selects" part
+    nothing() { ends 2 "$programs/micro" nothing && silent && complains '.*, elo_select'; }
+    ok "and names that among its parts" nothing
+fi
 done_testing

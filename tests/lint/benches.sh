@@ -3,8 +3,8 @@
 # SPDX-FileCopyrightText: 2026 The libhakmem authors
 #
 # benches.sh: docs/performance.md names every bench program and script, and every line of bench/lines runs a program that
-# there is, whose head says how it is called.  The allocators that bench/lines names are those of bench/allocators.  Programs
-# that are built refuse a wrong command line, and say of themselves
+# there is, whose head says how it is called.  Each part of micro has a line, and the allocators that bench/lines names are
+# those of bench/allocators.  Programs that are built refuse a wrong command line, and say of themselves
 # which malloc serves them.
 # shellcheck source=tests/lint/common.sh
 . "$(dirname "$0")/common.sh"
@@ -35,6 +35,13 @@ if [ -n "$python" ]; then
         esac
     done | no_complaints "every line of bench/lines runs a program of ours, or one of the system"
 fi
+
+micro=$(sed -n '/^static const struct part /,/^};/s/^    {"\([a-z_]*\)", .*/\1/p' bench/micro.c)
+[ "$(wc -l <<<"$micro")" -gt 10 ] || echo "only $micro" | no_complaints "the parts of micro are found"
+for part in $micro; do
+    grep -q "^line  *micro/$part  *micro  *1  *ops,core  *micro $part\$" bench/lines || echo "$part: no line in bench/lines"
+    grep -q "^| .micro .*[ ,]${part}[ ,]" docs/performance.md || echo "$part: docs/performance.md"
+done | no_complaints "each part of micro has its line, and docs/performance.md names it"
 
 # As both write them; hakmem is found in another way.
 diff <(awk '$1 == "allocator" && $2 != "hakmem" { $1 = ""; print }' bench/lines) \
