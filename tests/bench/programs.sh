@@ -86,4 +86,33 @@ if built micro "micro measures how Elo selects"; then
     nothing() { ends 2 "$programs/micro" nothing && silent && complains '.*, elo_select'; }
     ok "and names that among its parts" nothing
 fi
+
+# ---- counts ----
+# A library that asks for the time as an allocator may, and says what it was told.
+cat >"$scratch/asks.c" <<'EOF'
+#include <stdio.h>
+#include <time.h>
+__attribute__((destructor)) static void ask(void)
+{
+    for (int i = 0; i < 3; i++) {
+        struct timespec t = {0, 0};
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+        fprintf(stderr, "%lld.%09ld\n", (long long)t.tv_sec, t.tv_nsec);
+        clock_gettime(CLOCK_MONOTONIC, &t);
+        fprintf(stderr, "%lld.%09ld\n", (long long)t.tv_sec, t.tv_nsec);
+    }
+}
+EOF
+repeats() {
+    ends 0 env LD_PRELOAD="$scratch/asks.so" "$programs/ops" 2m 8 && cp "$scratch/err" "$scratch/first" &&
+        ends 0 env LD_PRELOAD="$scratch/asks.so" "$programs/ops" 2m 8 && same "$scratch/first" "$scratch/err" &&
+        [ "$(sort -u "$scratch/first" | wc -l)" = 6 ] && sort -c "$scratch/first"
+}
+clock="the clock of ops says the same in each run, to the libraries too, and goes on"
+# shellcheck disable=SC2086  # options in $CC
+if ! have_compiler "$cc" || ! $cc -shared -fPIC -o "$scratch/asks.so" "$scratch/asks.c"; then
+    skip "$clock" "no C compiler"
+elif built ops "$clock"; then
+    ok "$clock" repeats
+fi
 done_testing
