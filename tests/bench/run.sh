@@ -130,6 +130,7 @@ cat >"$scratch/system" <<EOF
 line sys/true fast 1 - /sort /dev/null
 line sys/static fast 1 - @build/launch -n 1 /bin/true
 line sys/missing fast 1 - /no-such-program-anywhere
+line sys/path fast 1 - $scratch/none/prog
 line sys/crash fast 1 - $scratch/crash
 line sys/long fast 1 - /sh $scratch/long
 line sys/made fast 1 - A=made /sh $scratch/made @tmp/made
@@ -224,6 +225,11 @@ missing() {
         prints 'sys/missing glibc 1 of 1 missing: /no-such-program-anywhere'
 }
 ok "a program that is not installed is one line" missing
+missing_path() {
+    system 1 path && complains "run: sys/path: $scratch/none/prog is not there" &&
+        prints "sys/path glibc 1 of 1 missing: $scratch/none/prog"
+}
+ok "a path where nothing is is named as it stands" missing_path
 silent() {
     gives 1 run "${quick[@]}" --allocator glibc --bench fast/silent --bench fast/tiny &&
         complains 'run: fast/silent under glibc: no steady_faults in its output' && prints 'fast/tiny 1.00/1.00 .*'
