@@ -236,19 +236,55 @@ silent() {
 }
 ok "a bench that does not print its figures has failed; the others are run" silent
 
+# ---- a CSV that cannot be written ----
+unwritten() { # FILE WHY ARGUMENT...
+    gives 1 run "${quick[@]}" "${ours[@]}" --bench fast/tiny --output "$1" "${@:3}" &&
+        complains "run: $1: $2; the runs go on without it" && prints 'fast/tiny [0-9.]+/[0-9.]+ 1.00/1.00 .*'
+}
+ok "a CSV that cannot be opened is one line; the runs go on, and are shown" \
+    unwritten "$scratch/none/a.csv" "No such file or directory"
+if [ -c /dev/full ]; then
+    ok "so is one that cannot be written" unwritten /dev/full "No space left on device"
+else
+    skip "so is one that cannot be written" "no /dev/full"
+fi
+midway() (
+    ulimit -f 2 # KiB: the head and some rows
+    unwritten "$scratch/long.csv" "File too large" --runs 6 --until 0 &&
+        [ "$(column "$scratch/long.csv" round | head -n 2 | tr -d '\n')" = 00 ]
+)
+ok "and one that cannot be written any longer" midway
+# `make bench` needs it: the tools are there, what is measured are milliseconds, and nothing is built.
+if command -v make >/dev/null && [ -f "$build_dir/Makefile" ]; then
+    make_bench() { # CODE
+        local code=0
+        make -s --no-print-directory -C "$build_dir" -o all -o bench-programs bench BENCH_RESULTS="$scratch/results" \
+            BENCH_ALLOCATORS=glibc BENCH_ARGS="--lines $scratch/lines --bench fast/tiny --warmup 0 --runs 1" \
+            >"$scratch/out" 2>"$scratch/err" </dev/null || code=$?
+        [ "$code" = "$1" ] || { cat "$scratch/out" "$scratch/err"; return 1; }
+    }
+    no_report() {
+        mkdir -p "$scratch/results/runs.csv"
+        make_bench 2 && [ ! -e "$scratch/results/run.txt" ] &&
+            grep -qx "make bench: $scratch/results/runs.csv cannot be written: there would be no report" "$scratch/err"
+    }
+    ok "make bench without its CSV is one line, and nothing is run" no_report
+    a_report() {
+        rmdir "$scratch/results/runs.csv"
+        if command -v gnuplot >/dev/null; then make_bench 0; else make_bench 2; fi &&
+            [ "$(column "$scratch/results/runs.csv" bench)" = fast/tiny ] && [ -s "$scratch/results/report.txt" ]
+    }
+    ok "with it, there is a report" a_report
+else
+    skip "make bench without its CSV is one line, and nothing is run" "no make, or no Makefile"
+fi
+
 # ---- what cannot be done at all ----
 nothing() { # PATTERN ARGUMENT...
     local pattern=$1
     shift
     gives 2 run "${quick[@]}" "$@" && complains "run: $pattern" && [ ! -s "$scratch/out" ]
 }
-ok "a CSV that cannot be opened is known before anything is run" \
-    nothing "$scratch/none/a.csv: No such file or directory" "${ours[@]}" --output "$scratch/none/a.csv"
-if [ -c /dev/full ]; then
-    ok "so is one that cannot be written" nothing '/dev/full: No space left on device' "${ours[@]}" --output /dev/full
-else
-    skip "so is one that cannot be written" "no /dev/full"
-fi
 ok "only unknown benches" gives 2 run "${quick[@]}" "${ours[@]}" --bench nothing
 ok "no bench programs" gives 2 run --build "$scratch" --bench tiny_hot/16
 echo 'line fast/tiny fast many ops tiny_hot' >"$scratch/bad"
