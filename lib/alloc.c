@@ -218,6 +218,8 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
     /* Where the kernel gives no more, there may be room among the free slots, whose address space stays mapped. */
     if (!p && alignment <= HKM_SUPERSLAB_SIZE) {
         struct hkm_heap *h = hkm_thread_own();
+        if (h && size <= HKM_RUN_MAX && h->run_misses < h->run_frees)
+            h->run_misses++;
         /* Cached runs that are too short are joined, rather than memory touched that nobody has used: who asks for ever longer
          * ones does not come back to them.  Of lengths that do come back the longest is not given up again, nor then the next. */
         if (h && h->runs.held)

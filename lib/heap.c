@@ -158,10 +158,13 @@ static void shrink(struct hkm_heap *h, unsigned cls, unsigned cap)
 bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s)
 {
     struct hkm_runs *c = &h->runs;
-    if (c->allowed || s->run > HKM_RUN_SLOTS || h->run_frees++ < hkm_policy_run_patience(hkm_policy()) ||
-        !charge(h, HKM_RUN_MAX))
+    size_t patience = hkm_policy_run_patience(hkm_policy());
+    /* It is enlarged where runs come and go that it has no room for; not where many are just freed. */
+    if (s->run > HKM_RUN_SLOTS || c->allowed == HKM_RUN_SLOTS_KEPT || h->run_frees++ < patience ||
+        (c->allowed && h->run_misses < patience) || !charge(h, HKM_RUN_MAX))
         return false;
-    c->allowed = HKM_RUN_SLOTS;
+    h->run_frees = h->run_misses = 0;
+    c->allowed += HKM_RUN_SLOTS;
     return hkm_mid_push(c, s);
 }
 
@@ -169,9 +172,9 @@ size_t hkm_heap_release_runs(struct hkm_heap *h)
 {
     struct hkm_runs *c = &h->runs;
     if (c->allowed) {
+        discharge(h, c->allowed << HKM_SLOT_SHIFT);
         c->allowed = 0;
-        h->run_frees = 0;
-        discharge(h, HKM_RUN_MAX);
+        h->run_frees = h->run_misses = 0;
     }
     return hkm_mid_drain(c, HKM_RUN_SLOTS + 1);
 }

@@ -13,11 +13,11 @@
 
 /* A thread's cache of runs up to HKM_RUN_MAX.  Its owner's alone.  The runs are linked by `next`, and marked as
  * listed, by which a second free is found out.  `bytes` never shrinks there, so it still says what may have been written. */
-enum { HKM_RUN_SLOTS = 32 };
+enum { HKM_RUN_SLOTS = 32, HKM_RUN_SLOTS_KEPT = 3 * HKM_RUN_SLOTS }; /* of a run; of all that are kept */
 #define HKM_RUN_MAX ((size_t)HKM_RUN_SLOTS << HKM_SLOT_SHIFT)
 struct hkm_runs {
     struct hkm_slab *run[HKM_RUN_SLOTS + 1]; /* by slots */
-    size_t held, allowed;                    /* slots; held <= allowed <= HKM_RUN_SLOTS */
+    size_t held, allowed;                    /* slots; held <= allowed <= HKM_RUN_SLOTS_KEPT */
 };
 
 /* What `listed` says of a run. */

@@ -616,6 +616,35 @@ START_TEST(cached_runs_are_joined)
 }
 END_TEST
 
+/* More room is made for runs that come and go, not for what is freed at the end. */
+START_TEST(the_run_cache_grows_by_need)
+{
+    void *p[120];
+    const struct hkm_runs *c = &hkm_thread_keep()->runs;
+    for (int round = 0; round < 2; round++) {
+        for (size_t i = 0; i < COUNT_OF(p); i++)
+            ck_assert_ptr_nonnull(p[i] = hkm_alloc(2 * HKM_SLOT_SIZE, SITE));
+        for (size_t i = 0; i < COUNT_OF(p); i++)
+            give(p[i]);
+        ck_assert_uint_eq(c->allowed, round ? 2 * HKM_RUN_SLOTS : HKM_RUN_SLOTS); /* the second time half of them came back */
+    }
+    for (size_t i = 0; i < 4; i++)
+        ck_assert_ptr_nonnull(p[i] = hkm_alloc(HKM_RUN_MAX, SITE));
+    for (unsigned i = 0; i < 1000; i++) {
+        size_t slots = i % 3 == 0 ? HKM_RUN_SLOTS : i % 3;
+        give(p[i % 4]);
+        ck_assert_ptr_nonnull(p[i % 4] = hkm_alloc(slots * HKM_SLOT_SIZE, SITE));
+        ck_assert_uint_le(c->held, c->allowed);
+        ck_assert_uint_le(c->allowed, HKM_RUN_SLOTS_KEPT);
+    }
+    ck_assert_uint_eq(c->allowed, HKM_RUN_SLOTS_KEPT);
+    size_t all = hkm_heap_allowed(), kept = c->held;
+    ck_assert_uint_eq(hkm_heap_release_runs(hkm_thread_own()), kept);
+    ck_assert_uint_eq(hkm_heap_allowed(), all - ((size_t)HKM_RUN_SLOTS_KEPT << HKM_SLOT_SHIFT));
+    ck_assert(!c->allowed && !c->held);
+}
+END_TEST
+
 /* A block is freed and taken, over and over, where the cache had just run empty: that must not go the slow way each time. */
 START_TEST(pairs_in_an_empty_cache)
 {
@@ -778,5 +807,5 @@ UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, imposs
           as_the_c_library_has_it, resize, resize_in_the_caches, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
           double_free_seen_at_flush, pairs_in_an_empty_cache, work_of_threads, cached_runs_are_given_up, cached_runs_are_joined,
-          lengths_that_come_back_stay_cached,
+          the_run_cache_grows_by_need, lengths_that_come_back_stay_cached,
           a_run_outgrows_its_place, kept_big_blocks, without_sites, with_sites, out_of_memory)
