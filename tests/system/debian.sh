@@ -278,6 +278,7 @@ if part autopkgtest && command -v autopkgtest >/dev/null; then
     passes() { # TEST
         sed -n "/^autopkgtest .*: test $1: \\[/,/^autopkgtest .*: test $1: *- /p" "$folder/autopkgtest.log" | tail -n 60
         tail -n 5 "$folder/autopkgtest.log"
+        grep -E ': FAILED|not ok [0-9]' "$folder/autopkgtest.log" | tail -n 5 # last: of a long log somebody may see the end alone
         grep -Eq "^$1 +PASS" "$folder/autopkgtest/summary"
     }
     while read -r test; do
