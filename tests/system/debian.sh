@@ -276,10 +276,12 @@ if part autopkgtest && command -v autopkgtest >/dev/null; then
     (cd "$folder" && dpkg-source -x "$first"/*.dsc tests-source) >"$folder/said" 2>&1
     autopkgtest --apt-upgrade -B -o "$folder/autopkgtest" "${all_debs[@]}" "$folder/tests-source/" -- chroot "$tested" >"$folder/autopkgtest.log" 2>&1 </dev/null
     passes() { # TEST
-        sed -n "/^autopkgtest .*: test $1: \\[/,/^autopkgtest .*: test $1: *- /p" "$folder/autopkgtest.log" | tail -n 60
-        tail -n 5 "$folder/autopkgtest.log"
-        grep -E ': FAILED|not ok [0-9]' "$folder/autopkgtest.log" | tail -n 5 # last: of a long log somebody may see the end alone
-        grep -Eq "^$1 +PASS" "$folder/autopkgtest/summary"
+        local said=$folder/autopkgtest/$1-stdout
+        grep -Eq "^$1 +PASS" "$folder/autopkgtest/summary" && return
+        cat "$folder/autopkgtest/summary"
+        tail -n 20 "$folder/autopkgtest/$1-stderr" 2>/dev/null
+        grep -E '(: FAILED |^not ok |^Bail out)' -A 3 "$said" || tail -n 20 "$said"
+        return 1
     }
     while read -r test; do
         ok "autopkgtest: $test" passes "$test"
