@@ -4,18 +4,22 @@
 #
 # benches.sh: docs/performance.md names every bench program and script, and every line of bench/lines runs a program that
 # there is, whose head says how it is called.  Each part of micro has a line, and the allocators that bench/lines names are
-# those of bench/allocators.  Programs that are built refuse a wrong command line, and say of themselves
-# which malloc serves them.
+# those of bench/allocators.  bench/train.sh runs what is built for it.  Programs that are built refuse a wrong command
+# line, and say of themselves which malloc serves them.
 # shellcheck source=tests/lint/common.sh
 . "$(dirname "$0")/common.sh"
 
-programs=$(sed -n '/^BENCHES = /,/[^\\]$/s,^	bench/\([a-z_]*\).*,\1,p' Makefile.am)
+training=$(sed -n '/^TRAINING_BENCHES = /,/[^\\]$/s,^	bench/\([a-z_]*\).*,\1,p' Makefile.am)
+programs=$training$'\n'$(sed -n '/^BENCHES = /,/[^\\]$/s,^	bench/\([a-z_]*\).*,\1,p' Makefile.am)
 [ "$(wc -l <<<"$programs")" -gt 10 ] || echo "only $programs" | no_complaints "the list of benches is found"
 
 for name in $programs $(sed -n '/^BENCH_FILES = /,/[^\\]$/s,^	bench/\([a-z_]*\(\.sh\|\.py\|\)\)\( .*\|\)$,\1,p' Makefile.am); do
     case $name in common.sh | launcher.py | suite.py) continue ;; esac     # read by the others
     grep -Eq "[\`/]$name([^a-z_]|\$)" docs/performance.md || echo "$name"
 done | no_complaints "docs/performance.md names every bench"
+
+diff <(echo "$training") <(sed -n '/^plan() {/,/^EOF/s/^\([a-z_]\{1,\}\) .*/\1/p' bench/train.sh | LC_ALL=C sort -u) |
+    no_complaints "bench/train.sh runs the benches of TRAINING_BENCHES, and no others"
 
 sed -n '/^BENCH_FILES = /,/[^\\]$/s,^	bench/programs/\([^ ]*\).*,\1,p' Makefile.am | while read -r file; do
     grep -q "@bench/programs/$file" bench/lines || echo "$file: no line"

@@ -24,7 +24,7 @@ result() { # STATUS NAME [LOG]
     else
         echo "not ok $number - $2 # see $log"
         failures=$((failures + 1))
-        { grep -ahE '^(not ok|Bail)|error:|\*\*\*' "$log" || tail -n 30 "$log"; } 2>/dev/null | head -n 30 | sed 's/^/# /'
+        { grep -ahE '^(not ok|Bail)|error:|\*\*\*|: Circular ' "$log" || tail -n 30 "$log"; } 2>/dev/null | head -n 30 | sed 's/^/# /'
     fi
     return "$1"
 }
