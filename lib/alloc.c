@@ -222,7 +222,7 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
             h->run_misses++;
         /* Cached runs that are too short are joined, rather than memory touched that nobody has used: who asks for ever longer
          * ones does not come back to them.  Of lengths that do come back the longest is not given up again, nor then the next. */
-        if (h && h->runs.held)
+        if (h && hkm_mid_held(&h->runs))
             hkm_mid_drain(&h->runs, ((size - 1) >> HKM_SLOT_SHIFT) + 1);
         do
             p = hkm_mid_alloc(size, alignment, zero, site);

@@ -164,19 +164,20 @@ bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s)
         (c->allowed && h->run_misses < patience) || !charge(h, HKM_RUN_MAX))
         return false;
     h->run_frees = h->run_misses = 0;
-    c->allowed += HKM_RUN_SLOTS;
+    hkm_mid_allow(c, HKM_RUN_SLOTS);
     return hkm_mid_push(c, s);
 }
 
 size_t hkm_heap_release_runs(struct hkm_heap *h)
 {
     struct hkm_runs *c = &h->runs;
+    size_t slots = hkm_mid_drain(c, HKM_RUN_SLOTS + 1);
     if (c->allowed) {
         discharge(h, c->allowed << HKM_SLOT_SHIFT);
-        c->allowed = 0;
+        c->allowed = c->room = 0;
         h->run_frees = h->run_misses = 0;
     }
-    return hkm_mid_drain(c, HKM_RUN_SLOTS + 1);
+    return slots;
 }
 
 /* The heap gets or loses its thread; its caches are empty when it gets one. */
@@ -396,7 +397,7 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
     unsigned wish = hkm_shared_pool_wish();
     if (!n)
         n = hkm_shared_pool_reuse(got, wish);
-    if (!n && h->runs.held) /* rather than memory that nobody has touched */
+    if (!n && hkm_mid_held(&h->runs)) /* rather than memory that nobody has touched */
         hkm_heap_release_runs(h);
     if (!n)
         n = hkm_shared_pool_acquire(got, wish);
@@ -597,9 +598,9 @@ static HKM_COLD void age(struct hkm_heap *h)
     unsigned c = events / HKM_POLICY_AGE_EVENTS % HKM_CLASSES;
     struct hkm_bin *b = h->bin[c];
     if (!c) {
-        if (h->seen_runs == h->runs.held)
+        if (h->seen_runs == hkm_mid_held(&h->runs))
             hkm_heap_release_runs(h);
-        h->seen_runs = h->runs.held;
+        h->seen_runs = hkm_mid_held(&h->runs);
     }
     if (!b)
         return;

@@ -93,7 +93,7 @@ struct hkm_heap {
     hkm_word denied;           /* owner writes: caches that the budget did not let grow */
     unsigned run_frees;        /* owner: of runs, that found no room in the cache, since it was last enlarged */
     unsigned run_misses;       /* owner: requests for runs that it had not, no more than such frees before them */
-    size_t seen_runs;          /* owner: what runs.held was when last looked at */
+    size_t seen_runs;          /* owner: what hkm_mid_held said when last looked at */
     struct hkm_counters count; /* owner writes */
     hkm_word inbox HKM_ALIGNED(64); /* atomic: slabs that others freed blocks of; push by CAS, take all by exchange */
 };

@@ -93,7 +93,7 @@ void hkm_mid_free(struct hkm_slab *s)
 
 size_t hkm_mid_drain(struct hkm_runs *c, size_t below)
 {
-    size_t given = 0, left = 0; /* `held` is not asked: the lists are the truth, a fork may have come between them and the sum */
+    size_t given = 0, left = 0; /* `room` is not asked: the lists are the truth, a fork may have come between them and the sum */
     for (unsigned i = 1; i <= HKM_RUN_SLOTS; i++) {
         for (struct hkm_slab *s; i < below && (s = c->run[i]) != NULL; given += i) {
             c->run[i] = s->next;
@@ -105,7 +105,7 @@ size_t hkm_mid_drain(struct hkm_runs *c, size_t below)
         for (const struct hkm_slab *s = c->run[i]; s; s = s->next)
             left += i;
     }
-    c->held = left;
+    c->room = c->allowed - left;
     return given;
 }
 

@@ -17,8 +17,16 @@ enum { HKM_RUN_SLOTS = 32, HKM_RUN_SLOTS_KEPT = 3 * HKM_RUN_SLOTS }; /* of a run
 #define HKM_RUN_MAX ((size_t)HKM_RUN_SLOTS << HKM_SLOT_SHIFT)
 struct hkm_runs {
     struct hkm_slab *run[HKM_RUN_SLOTS + 1]; /* by slots */
-    size_t held, allowed;                    /* slots; held <= allowed <= HKM_RUN_SLOTS_KEPT */
+    size_t room, allowed;                    /* slots; room <= allowed <= HKM_RUN_SLOTS_KEPT */
 };
+
+/* Slots of the runs that it has. */
+HKM_INLINE size_t hkm_mid_held(const struct hkm_runs *c) { return c->allowed - c->room; }
+HKM_INLINE void hkm_mid_allow(struct hkm_runs *c, size_t more)
+{
+    c->allowed += more;
+    c->room += more;
+}
 
 /* What `listed` says of a run. */
 enum { HKM_RUN_LIVE, HKM_RUN_CACHED, HKM_RUN_IN_BIGCACHE };
@@ -41,7 +49,7 @@ HKM_INLINE void *hkm_mid_pop(struct hkm_runs *c, size_t size, const void *site)
     if (unlikely(!s))
         return NULL;
     c->run[slots] = s->next;
-    c->held -= slots;
+    c->room += slots;
     s->again++;
     void *p = hkm_mid_wake(s, size, site);
     if (!p)
@@ -49,13 +57,16 @@ HKM_INLINE void *hkm_mid_pop(struct hkm_runs *c, size_t size, const void *site)
     return p;
 }
 
-/* False: there is no room for it. */
+/* False: there is no room for it, or it is longer than any that is kept. */
 HKM_INLINE bool hkm_mid_push(struct hkm_runs *c, struct hkm_slab *s)
 {
-    size_t slots = s->run, held = c->held + slots;
-    if (unlikely(held > c->allowed))
+    size_t slots = s->run, room;
+    if (unlikely(slots > HKM_RUN_SLOTS))
         return false;
-    c->held = held;
+    if (unlikely(__builtin_sub_overflow(c->room, slots, &room)))
+        return false;
+    hkm_assert(room < c->allowed && c->allowed <= HKM_RUN_SLOTS_KEPT);
+    c->room = room;
     s->listed = HKM_RUN_CACHED;
     s->next = c->run[slots];
     c->run[slots] = s;

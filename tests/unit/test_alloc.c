@@ -584,9 +584,9 @@ static void need_their_place(void *arg)
     CHILD(n >= 100 && n < COUNT_OF(p));
     for (size_t i = n; i-- > n - 60;)
         give(p[i]);
-    CHILD(hkm_thread_own()->runs.held > 0);
+    CHILD(hkm_mid_held(&hkm_thread_own()->runs) > 0);
     CHILD(hkm_alloc(HKM_RUN_MAX, SITE) != NULL);
-    CHILD(hkm_thread_own()->runs.held == 0);
+    CHILD(hkm_mid_held(&hkm_thread_own()->runs) == 0);
 }
 
 START_TEST(cached_runs_are_given_up)
@@ -606,13 +606,13 @@ START_TEST(cached_runs_are_joined)
         ck_assert_ptr_nonnull(p[i] = hkm_alloc(2 * HKM_SLOT_SIZE, SITE));
     for (size_t i = 0; i < COUNT_OF(p); i++)
         give(p[i]);
-    ck_assert_uint_ge(hkm_thread_own()->runs.held, 8);
+    ck_assert_uint_ge(hkm_mid_held(&hkm_thread_own()->runs), 8);
     hkm_alloc_stats(&before);
     ck_assert_ptr_nonnull(hkm_alloc(30 * HKM_SLOT_SIZE, SITE));
     hkm_alloc_stats(&after);
     ck_assert_uint_eq(after.mapped_bytes, before.mapped_bytes);
     ck_assert_uint_eq(after.fresh_bytes, before.fresh_bytes);
-    ck_assert_uint_eq(hkm_thread_own()->runs.held, 0);
+    ck_assert_uint_eq(hkm_mid_held(&hkm_thread_own()->runs), 0);
 }
 END_TEST
 
@@ -634,14 +634,33 @@ START_TEST(the_run_cache_grows_by_need)
         size_t slots = i % 3 == 0 ? HKM_RUN_SLOTS : i % 3;
         give(p[i % 4]);
         ck_assert_ptr_nonnull(p[i % 4] = hkm_alloc(slots * HKM_SLOT_SIZE, SITE));
-        ck_assert_uint_le(c->held, c->allowed);
+        ck_assert_uint_le(hkm_mid_held(c), c->allowed);
         ck_assert_uint_le(c->allowed, HKM_RUN_SLOTS_KEPT);
     }
     ck_assert_uint_eq(c->allowed, HKM_RUN_SLOTS_KEPT);
-    size_t all = hkm_heap_allowed(), kept = c->held;
-    ck_assert_uint_eq(hkm_heap_release_runs(hkm_thread_own()), kept);
+    size_t all = hkm_heap_allowed(), kept = hkm_heap_release_runs(hkm_thread_own());
+    ck_assert_uint_le(kept, HKM_RUN_SLOTS_KEPT);
     ck_assert_uint_eq(hkm_heap_allowed(), all - ((size_t)HKM_RUN_SLOTS_KEPT << HKM_SLOT_SHIFT));
-    ck_assert(!c->allowed && !c->held);
+    ck_assert(!c->allowed && !hkm_mid_held(c));
+}
+END_TEST
+
+/* Runs that are longer than any that is kept are not, however much room there is. */
+START_TEST(the_run_cache_has_no_long_runs)
+{
+    char *p[HKM_RUN_SLOTS_KEPT + 1];
+    struct hkm_runs *c = &hkm_thread_keep()->runs;
+    for (size_t slots = 1; slots <= HKM_RUN_SLOTS_KEPT; slots++)
+        ck_assert_ptr_nonnull(p[slots] = hkm_alloc(slots * HKM_SLOT_SIZE, SITE));
+    hkm_mid_allow(c, HKM_RUN_SLOTS_KEPT - c->allowed);
+    for (size_t slots = HKM_RUN_SLOTS_KEPT; slots > HKM_RUN_SLOTS; slots--) {
+        give(p[slots]);
+        ck_assert_uint_eq(hkm_mid_held(c), 0);
+    }
+    give(p[HKM_RUN_SLOTS]);
+    ck_assert_uint_eq(hkm_mid_held(c), HKM_RUN_SLOTS);
+    give(p[HKM_RUN_SLOTS - 1]);
+    ck_assert_uint_eq(hkm_mid_held(c), 2 * HKM_RUN_SLOTS - 1);
 }
 END_TEST
 
@@ -807,5 +826,5 @@ UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, imposs
           as_the_c_library_has_it, resize, resize_in_the_caches, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
           double_free_seen_at_flush, pairs_in_an_empty_cache, work_of_threads, cached_runs_are_given_up, cached_runs_are_joined,
-          the_run_cache_grows_by_need, lengths_that_come_back_stay_cached,
+          the_run_cache_grows_by_need, the_run_cache_has_no_long_runs, lengths_that_come_back_stay_cached,
           a_run_outgrows_its_place, kept_big_blocks, without_sites, with_sites, out_of_memory)

@@ -69,7 +69,7 @@ START_TEST(empty_heap)
         const struct hkm_bin *b = h->at[h->map[size + 15]];
         expect(b == &hkm_bin_none && b->room == b->cap && !b->first);
     }
-    ck_assert_uint_eq(h->runs.held, 0);
+    ck_assert_uint_eq(hkm_mid_held(&h->runs), 0);
     ck_assert(hkm_heap_valid(h));
     hkm_heap_flush(h);
     ck_assert_uint_eq(hkm_heap_purge(h), 0);
@@ -1478,14 +1478,14 @@ START_TEST(cached_runs_before_fresh_slots)
     while (n--)
         if (!hkm_mid_push(&h->runs, s[n]) && !hkm_heap_keep_run(h, s[n]))
             hkm_mid_free(s[n]);
-    ck_assert_uint_gt(h->runs.held, 0);
+    ck_assert_uint_gt(hkm_mid_held(&h->runs), 0);
     while (hkm_shared_pool_reuse(s, 1))
         ;
     if (!fresh_slots())
         ck_assert(hkm_shared_pool_grow());
     size_t fresh = fresh_slots();
     ck_assert(fresh && hkm_heap_supply(h, 5));
-    ck_assert_uint_eq(h->runs.held, 0);
+    ck_assert_uint_eq(hkm_mid_held(&h->runs), 0);
     ck_assert_uint_eq(fresh_slots(), fresh);
 }
 END_TEST

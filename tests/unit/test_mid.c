@@ -252,9 +252,9 @@ START_TEST(cache_of_runs)
     memset(p, 7, 100000);
     ck_assert(!hkm_mid_push(&c, s)); /* nothing is allowed yet */
     ck_assert_ptr_null(hkm_mid_pop(&c, 100000, &site));
-    c.allowed = 3;
+    hkm_mid_allow(&c, 3);
     ck_assert(hkm_mid_push(&c, s) && hkm_mid_push(&c, t) && !hkm_mid_push(&c, u));
-    ck_assert_uint_eq(c.held, 3);
+    ck_assert_uint_eq(hkm_mid_held(&c), 3);
     ck_assert(s->listed && t->listed && !u->listed);
     ck_assert_uint_eq(hkm_mid_bytes(), HKM_RUN_MAX);
     ck_assert_ptr_null(hkm_mid_pop(&c, 131073, &site)); /* of that length there is none */
@@ -267,17 +267,17 @@ START_TEST(cache_of_runs)
     ck_assert(hkm_mid_push(&c, s));
     size_t taken = hkm_load(&hkm_superslab_stats.taken);
     ck_assert_uint_eq(hkm_mid_drain(&c, 1), 0); /* none is as short */
-    ck_assert_uint_eq(c.held, 3);
+    ck_assert_uint_eq(hkm_mid_held(&c), 3);
     ck_assert_uint_eq(hkm_mid_drain(&c, HKM_RUN_SLOTS + 1), 3);
     ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.taken), taken - 3);
-    ck_assert(c.held == 0 && hkm_mid_drain(&c, HKM_RUN_SLOTS + 1) == 0);
-    c.held = 2; /* a push that a fork cut off: counted, and not yet linked */
-    ck_assert(hkm_mid_drain(&c, HKM_RUN_SLOTS + 1) == 0 && c.held == 0);
+    ck_assert(hkm_mid_held(&c) == 0 && hkm_mid_drain(&c, HKM_RUN_SLOTS + 1) == 0);
+    c.room = c.allowed - 2; /* a push that a fork cut off: counted, and not yet linked */
+    ck_assert(hkm_mid_drain(&c, HKM_RUN_SLOTS + 1) == 0 && hkm_mid_held(&c) == 0);
     ck_assert(hkm_mid_push(&c, u) == false); /* too long for what is allowed */
-    c.allowed = HKM_RUN_SLOTS;
+    hkm_mid_allow(&c, HKM_RUN_SLOTS - c.allowed);
     ck_assert(hkm_mid_push(&c, u));
-    c.held = 0; /* linked, and not yet counted */
-    ck_assert(hkm_mid_drain(&c, HKM_RUN_SLOTS + 1) == HKM_RUN_SLOTS && c.held == 0);
+    c.room = c.allowed; /* linked, and not yet counted */
+    ck_assert(hkm_mid_drain(&c, HKM_RUN_SLOTS + 1) == HKM_RUN_SLOTS && hkm_mid_held(&c) == 0);
     u = hkm_registry_slab(take(HKM_RUN_MAX, false));
     hkm_mid_free(u);
     ck_assert_uint_eq(hkm_mid_bytes(), 0);
