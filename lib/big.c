@@ -363,34 +363,34 @@ static bool unmap(void *p, bool was_idle)
 bool hkm_big_free(void *p) { return unmap(p, false); }
 void hkm_big_drop(void *p) { (void)unmap(p, true); }
 
-/* A block that grows again has been filled before, as a rule from one end: it will be dense.  Its huge pages lie in memory as
- * before when it moves only if it stays aligned to them. */
+/* A block that grows again has been filled before, as a rule from one end: it will be dense.  Linux aligns what is moved to whole
+ * huge pages since 6.7; before, it moves them in pieces, which saves as many faults. */
 void *hkm_big_resize(void *p, size_t size)
 {
     const struct hkm_big_entry was = look(p, false);
-    size_t old = bytes_of(&was);
+    size_t old = bytes_of(&was), plain = bytes_for(size, 0);
     bool grows = size > old, dense = huge_of(&was) || (grows && was.site == (size_t)HKM_SITE_RESIZED);
     size_t huge = hkm_superslab_huge_unit(size, dense), bytes = bytes_for(size, huge);
     if (!old || !bytes)
         return NULL;
+    if (!grows && bytes > old) /* it has huge pages, but there was no room for whole ones when it grew */
+        bytes = plain;
     if (bytes == old)
         return p;
     if (grows)
         hkm_superslab_expect();
     if (!leave(p, false, false))
         return NULL;
-    void *q = grows && huge ? hkm_os_resize_aligned(p, old, bytes, huge) : NULL;
-    bool is_huge = huge_of(&was) || q;
-    if (q && !huge_of(&was))
+    void *q = hkm_os_resize(p, old, bytes, true);
+    if (!q && bytes != plain)
+        q = hkm_os_resize(p, old, bytes = plain, true);
+    if (q && huge && !huge_of(&was))
         hkm_superslab_huge(q, bytes);
-    if (!q) {
-        bytes = grows ? bytes_for(size, 0) : bytes;
-        q = hkm_os_resize(p, old, bytes, true);
-    }
-    /* There is room in the table: an entry has just left it, and if others took its place they made more. */
     if (!q)
         bytes = old;
-    if (!enter(q ? q : p, bytes, is_huge && bytes >= hkm_os_huge_size(), HKM_SITE_RESIZED))
+    bool is_huge = (huge || huge_of(&was)) && bytes >= hkm_os_huge_size();
+    /* There is room in the table: an entry has just left it, and if others took its place they made more. */
+    if (!enter(q ? q : p, bytes, is_huge, HKM_SITE_RESIZED))
         hkm_os_panic("realloc(): out of memory for the table of big blocks");
     return q;
 }

@@ -161,9 +161,11 @@ bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s)
     size_t patience = hkm_policy_run_patience(hkm_policy());
     /* It is enlarged where runs come and go that it has no room for; not where many are just freed. */
     if (s->run > HKM_RUN_SLOTS || c->allowed == HKM_RUN_SLOTS_KEPT || h->run_frees++ < patience ||
-        (c->allowed && h->run_misses < patience) || !charge(h, HKM_RUN_MAX))
+        (c->allowed && h->run_misses < patience))
         return false;
     h->run_frees = h->run_misses = 0;
+    if (!charge(h, HKM_RUN_MAX))
+        return false;
     hkm_mid_allow(c, HKM_RUN_SLOTS);
     return hkm_mid_push(c, s);
 }
@@ -171,10 +173,11 @@ bool hkm_heap_keep_run(struct hkm_heap *h, struct hkm_slab *s)
 size_t hkm_heap_release_runs(struct hkm_heap *h)
 {
     struct hkm_runs *c = &h->runs;
-    size_t slots = hkm_mid_drain(c, HKM_RUN_SLOTS + 1);
-    if (c->allowed) {
-        discharge(h, c->allowed << HKM_SLOT_SHIFT);
+    size_t slots = hkm_mid_drain(c, HKM_RUN_SLOTS + 1), allowed = c->allowed;
+    if (allowed) {
         c->allowed = c->room = 0;
+        hkm_in_order(); /* the child of a fork must not give it back a second time */
+        discharge(h, allowed << HKM_SLOT_SHIFT);
         h->run_frees = h->run_misses = 0;
     }
     return slots;

@@ -159,29 +159,6 @@ void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move)
     return p == -1 ? NULL : (void *)p;
 }
 
-void *hkm_os_resize_aligned(void *addr, size_t old, size_t size, size_t alignment)
-{
-    size_t all;
-    void *here = (uintptr_t)addr & (alignment - 1) ? NULL : hkm_os_resize(addr, old, size, false);
-    char *p = here || __builtin_add_overflow(size, alignment, &all) ? NULL : hkm_os_map_none(all);
-    if (!p)
-        return here;
-    /* Into a place that is reserved, and wider than is needed; what lies on either side goes back. */
-    int saved = errno;
-    char *start = (char *)hkm_round_up((uintptr_t)p, alignment), *end = p + all;
-    bool moved = syscall(SYS_mremap, addr, old, size, MREMAP_MAYMOVE | MREMAP_FIXED, start) != -1;
-    errno = saved;
-    if (!moved) {
-        hkm_os_unmap(p, all);
-        return NULL;
-    }
-    if (start > p)
-        hkm_os_unmap(p, (size_t)(start - p));
-    if (start + size < end)
-        hkm_os_unmap(start + size, (size_t)(end - (start + size)));
-    return start;
-}
-
 void hkm_os_wait(const void *word32, uint32_t value)
 {
     int saved = errno;

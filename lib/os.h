@@ -39,7 +39,6 @@ void hkm_os_no_huge(void *addr, size_t size);      /* no transparent huge pages 
 bool hkm_os_huge(void *addr, size_t size);         /* transparent huge pages here; false: the kernel has none */
 enum hkm_mapped hkm_os_map_huge_at(void *addr, size_t size); /* as hkm_os_map_at, in huge pages of the system's pool */
 void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move); /* mremap; NULL when refused */
-void *hkm_os_resize_aligned(void *addr, size_t old, size_t size, size_t alignment); /* in place if addr is aligned, else moved */
 bool hkm_os_mapped(const void *addr);              /* false: there is certainly nothing at this page */
 /* Faults pages in to write, as far as there is memory.  A kernel that cannot do it at all is asked once. */
 enum hkm_populated { HKM_POPULATED, HKM_REFUSED, HKM_UNKNOWN } hkm_os_populate(void *addr, size_t size);

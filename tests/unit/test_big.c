@@ -94,13 +94,11 @@ START_TEST(huge_pages_of_grown_blocks)
     ck_assert_uint_eq(hkm_big_huge(), 0);
     p = hkm_big_resize(p, least + 1);
     ck_assert_uint_eq(hkm_big_size(p), least + huge);
-    ck_assert_uint_eq((uintptr_t)p % huge, 0);
     ck_assert_uint_eq(hkm_big_huge(), least + huge);
     ck_assert_uint_eq(hkm_big_bytes(), least + huge);
     pattern_fill(p + page, 2 * page, 2);
     ck_assert_ptr_eq(hkm_big_resize(p, least + huge), p);
     p = hkm_big_resize(p, 2 * least + 1);
-    ck_assert_uint_eq((uintptr_t)p % huge, 0);
     ck_assert_uint_eq(hkm_big_huge(), 2 * least + huge);
     ck_assert(pattern_holds(p, page, 1) && pattern_holds(p + page, 2 * page, 2) && all_zero(p + 3 * page, 8 * page));
     ck_assert_ptr_null(hkm_big_resize(p, PTRDIFF_MAX));
@@ -132,8 +130,14 @@ static void no_room_for_huge_pages(void *arg)
     memset(p, 7, page);
     unit_limit(2 * page);
     p = hkm_big_resize(p, least + page);
-    CHILD(p && hkm_big_size(p) == least + page && hkm_big_huge() == 0 && all_bytes(p, page, 7));
+    CHILD(p && hkm_big_size(p) == least + page && all_bytes(p, page, 7));
+    CHILD(hkm_big_resize(p, least + page) == p && hkm_big_resize(p, least + 1) == p); /* it does not need more for less */
     CHILD(!hkm_big_resize(p, 2 * least) && hkm_big_size(p) == least + page && all_bytes(p, page, 7));
+    p = hkm_big_resize(p, least);
+    CHILD(p && hkm_big_size(p) == least && all_bytes(p, page, 7));
+    unit_unlimit();
+    p = hkm_big_resize(p, least + 1);
+    CHILD(p && hkm_big_size(p) == least + hkm_os_huge_size() && all_bytes(p, page, 7));
 }
 START_TEST(huge_pages_are_not_needed)
 {

@@ -156,40 +156,6 @@ START_TEST(resize_keeps_the_contents)
 }
 END_TEST
 
-START_TEST(resize_keeps_the_alignment)
-{
-    hkm_os_init();
-    size_t page = hkm_os.page, unit = 16 * page;
-    char *hole = hkm_os_map_none(3 * unit), *p = (char *)hkm_round_up((uintptr_t)hole, unit) + page;
-    ck_assert_int_eq(hkm_os_map_at(p, page), HKM_TAKEN);
-    hkm_os_unmap(hole, 3 * unit);
-    ck_assert_int_eq(hkm_os_map_at(p, page), HKM_MAPPED);
-    pattern_fill(p, page, 1);
-    char *q = hkm_os_resize_aligned(p, page, unit, unit); /* it is not aligned: it must move, even if there is room */
-    ck_assert_ptr_nonnull(q);
-    ck_assert_uint_eq((uintptr_t)q % unit, 0);
-    ck_assert(pattern_holds(q, page, 1) && all_zero(q + page, unit - page) && !unit_readable(p));
-    pattern_fill(q, unit, 2);
-    char *r = hkm_os_resize(q, unit, unit - page, true); /* room for a page behind it */
-    ck_assert(r == q || EMULATED);
-    if (r == q)
-        ck_assert_ptr_eq(hkm_os_resize_aligned(q, unit - page, unit, unit), q); /* aligned, and there is room: it stays */
-    else
-        q = hkm_os_resize_aligned(r, unit - page, unit, unit);
-    unit_stranger(q + unit, page, PROT_NONE);
-    r = hkm_os_resize_aligned(q, unit, 5 * unit, unit);
-    ck_assert_ptr_nonnull(r);
-    ck_assert(r != q && (uintptr_t)r % unit == 0);
-    ck_assert(pattern_holds(r, unit - page, 2) && all_zero(r + unit, 4 * unit) && !unit_readable(q));
-    errno = 77; /* in vain: it stays as it was, and nothing stays reserved */
-    ck_assert_ptr_null(hkm_os_resize_aligned(r, 5 * unit, SIZE_MAX - unit + 1, unit));
-    ck_assert_ptr_null(hkm_os_resize_aligned(r, 5 * unit, SIZE_MAX / 2 / unit * unit, unit));
-    ck_assert(pattern_holds(r, unit - page, 2));
-    ck_assert_int_eq(errno, 77);
-    hkm_os_unmap(r, 5 * unit);
-}
-END_TEST
-
 static void sees_zeros(void *arg)
 {
     char *p = arg;
@@ -675,7 +641,6 @@ END_TEST
 
 UNIT_MAIN("os", CK_FORK, bits_and_rounding, init_reads_the_page_size, map_gives_zeroed_memory, map_none_and_allow,
           map_at_takes_nothing_from_others, map_says_when_memory_is_out, purge_leaves_zeros, resize_keeps_the_contents,
-          resize_keeps_the_alignment,
           populate, huge_pages, huge_pages_that_are_forbidden, huge_pages_of_the_pool, wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, files_of_root, the_program,
           unmapped_without_a_mapping_to_spare, standard_error_is_kept, messages, write_writes_all,
           warnings_are_one_line, the_end_is_announced, mapped_or_not, first_thread)
