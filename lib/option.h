@@ -18,7 +18,7 @@ struct hkm_option {
 };
 extern struct hkm_option hkm_option HKM_HIDDEN;
 
-/* Of HAKMEM_HUGEPAGES.  GROWN: for big blocks that realloc has made larger twice. */
+/* Of HAKMEM_HUGEPAGES.  GROWN: for big blocks that realloc makes larger, and has resized before. */
 enum hkm_huge { HKM_HUGE_NO, HKM_HUGE_THP, HKM_HUGE_TLB, HKM_HUGE_GROWN };
 
 /* The programs that are left to the C library: a line each, an absolute path, or a pattern with * and ? for the last part of

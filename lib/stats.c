@@ -71,7 +71,7 @@ static HKM_NOINLINE void line(struct page *p, const char *name, const char *word
     }
 }
 
-/* The rows, as a loop over tables without pointers: a call for each would be ten times as long.  Name and words of each in turn. */
+/* The rows, as a loop over tables without pointers: a call for each would take 1 KiB more.  Name and words of each in turn. */
 static const char texts[] =
 #define X(field, unit, words) #field "\0" words "\0"
 #include "stats.def"

@@ -37,8 +37,8 @@ void hkm_superslab_retry(void); /* the kernel may have another mind by now */
 /* Some of these pages, which are about to be used, have no memory yet: faults in s->step pages from there on.  Owner's lock of the
  * slab. */
 void hkm_superslab_prefault(struct hkm_slab *s, uint16_t pages);
-/* A mapping of its own, for a block, which is expected to be used from end to end or not: what its size and its address are to
- * be multiples of, so that it can have huge pages; 0: it is not to.  And asks for them. */
+/* A mapping of its own, for a block, which is expected to be used from end to end or not: what its size, and
+ * best its address, are to be multiples of, so that it can have huge pages; 0: it is not to.  And asks for them. */
 size_t hkm_superslab_huge_unit(size_t bytes, bool dense);
 void hkm_superslab_huge(void *addr, size_t bytes);
 /* Counts its pages among those that will be faulted in, or went back. */
