@@ -369,23 +369,65 @@ static void release_spares(struct hkm_heap *h)
         hkm_shared_pool_release(h->spare[--h->nspare]);
 }
 
-/* In a heap that is not small, the pages of a new slab come some at once: that costs less than one by one, and they lie
- * together, which a later fork and exit, going through them in order, are quicker for.  How many; none where a block may have
- * pages that the program never writes to, or the slab some behind its last block. */
-static uint8_t step_for(const struct hkm_slab *s, unsigned full)
+/* A number from 0 to below - 1, any of them. */
+static uint32_t draw(uint32_t *seed, uint32_t below)
 {
-    size_t bytes = hkm_policy_prefault(hkm_policy(), hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT, full);
-    size_t pages = bytes >> hkm_os.page_bits;
-    return s->backing == HKM_PLAIN && s->size <= hkm_os.page && pages > 1 ? (uint8_t)pages : 0;
+    *seed = *seed * 0x9e3779b1u + 0x7f4a7c15u;
+    return (uint32_t)((uint64_t)*seed * below >> 32);
 }
 
-/* The slabs of a class that are used up, as far as they matter.  Lock. */
-static unsigned count_full(const struct hkm_heap *h, unsigned cls)
+/* Blocks above a page may have pages that the program never writes to.  Whether this used-up slab has few of them: each of four
+ * pages, at random, has a word that is not zero among four.  Where a part x of all pages is never written, (1 - x)^4 of the
+ * slabs will say so; what is faulted in for that is at most x(1 - x)^4 of the class, a twelfth.  The program may have locked its
+ * pages up, or the slab may be gone by now. */
+static bool is_written(const char *slab, uint32_t pages)
+{
+    uint32_t seed = (uint32_t)((uintptr_t)slab >> HKM_SLOT_SHIFT);
+    for (unsigned page = 0; page < 4; page++) {
+        const char *at = slab + ((size_t)draw(&seed, pages) << hkm_os.page_bits);
+        unsigned words = 4;
+        while (words && !hkm_os_is_set(at + 4 * (size_t)draw(&seed, (uint32_t)hkm_os.page / 4)))
+            words--;
+        if (!words)
+            return false;
+    }
+    return true;
+}
+
+/* In a heap that is not small, the pages of a new slab come some at once: that costs less than one by one, and they lie
+ * together, which a later fork and exit, going through them in order, are quicker for.  How many, when `full` slabs of the class
+ * are used up, of which `last` was the last. */
+static uint8_t step_for(unsigned cls, unsigned full, const char *last)
+{
+    const struct hkm_class *c = &hkm_class[cls];
+    size_t bytes = hkm_policy_prefault(hkm_policy(), hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT, hkm_heap_count(), full);
+    if (bytes < 2 * hkm_os.page)
+        return 0;
+    if (c->size > hkm_os.page && (HKM_VALGRIND || !is_written(last, (uint32_t)((size_t)c->blocks * c->size >> hkm_os.page_bits))))
+        return 0;
+    return (uint8_t)(bytes >> hkm_os.page_bits);
+}
+
+/* The slabs of a class that are used up, as far as they matter, and which was the last.  Lock. */
+static unsigned count_full(const struct hkm_heap *h, unsigned cls, const char **last)
 {
     unsigned n = 0;
-    for (const struct hkm_slab *s = h->tiny[cls].full; s && n < HKM_POLICY_PREFAULT_FULL; s = s->next)
+    const struct hkm_slab *s = h->tiny[cls].full;
+    *last = s ? s->start : NULL;
+    for (; s && n < HKM_POLICY_PREFAULT_FULL; s = s->next)
         n++;
     return n;
+}
+
+/* Slots that will be slabs; how many. */
+static unsigned obtain(struct hkm_heap *h, struct hkm_slab **got)
+{
+    unsigned wish = hkm_shared_pool_wish(), n = hkm_shared_pool_reuse(got, wish);
+    if (n)
+        return n;
+    if (hkm_mid_held(&h->runs)) /* rather than memory that nobody has touched */
+        hkm_heap_release_runs(h);
+    return hkm_shared_pool_acquire(got, wish);
 }
 
 bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
@@ -393,19 +435,16 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
     struct hkm_slab *got[HKM_SPARES];
     unsigned n = 0;
     lock_heap(h);
-    unsigned full = count_full(h, cls);
+    const char *last;
+    unsigned full = count_full(h, cls, &last);
     if (h->nspare)
         got[n++] = h->spare[--h->nspare];
     hkm_unlock(&h->lock);
-    unsigned wish = hkm_shared_pool_wish();
     if (!n)
-        n = hkm_shared_pool_reuse(got, wish);
-    if (!n && hkm_mid_held(&h->runs)) /* rather than memory that nobody has touched */
-        hkm_heap_release_runs(h);
-    if (!n)
-        n = hkm_shared_pool_acquire(got, wish);
+        n = obtain(h, got);
     if (!n)
         return false;
+    uint8_t step = got[0]->backing == HKM_PLAIN ? step_for(cls, full, last) : 0;
     lock_heap(h);
     while (n > 1) /* a drain by another thread may have left spares in the meantime */
         if (!keep_spare(h, got[--n], HKM_SPARES))
@@ -414,7 +453,7 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
     bool ok = h->bin[cls] || ready_bin(h, cls);
     ok = ok && hkm_slab_open(s, cls);
     if (ok) {
-        s->step = step_for(s, full);
+        s->step = step;
         hkm_store_rel(&s->owner, (size_t)h);
         hkm_tag_set(s->range, hkm_slab_slot(s), &h->bin[cls]->tag);
         add_free(h, slab_bytes(s));

@@ -139,6 +139,15 @@ enum hkm_populated hkm_os_populate(void *addr, size_t size)
     return result;
 }
 
+/* The kernel compares the word with 0 before it wakes none and moves none of those who may wait there. */
+bool hkm_os_is_set(const void *word32)
+{
+    int saved = errno;
+    bool set = syscall(SYS_futex, word32, FUTEX_CMP_REQUEUE_PRIVATE, 0, NULL /* 0 threads */, word32, 0) != 0 && errno == EAGAIN;
+    errno = saved;
+    return set;
+}
+
 bool hkm_os_wipe_on_fork(void *addr, size_t size) { return advise(addr, size, MADV_WIPEONFORK); }
 
 /* An advice that leaves memory as it is, but is refused in a way of its own where there is none. */

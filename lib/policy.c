@@ -388,14 +388,19 @@ unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once)
 }
 
 /* A class gets one more slab when all that it has are full, and a further step when the last one is handed out: so an eighth of
- * what is full, in each class, is never more than that of the live heap, and it grows and shrinks with what is in use.  Four pages
- * at once cost 10 to 25 % less than four faults, sixteen 25 to 40 %, and 256 no less than sixteen (docs/performance.md). */
-size_t hkm_policy_prefault(const struct hkm_policy *p, size_t taken, size_t full)
+ * what is full, in each class, is never more than that of the live heap, and it grows and shrinks with what is in use.  Where heaps
+ * are so large that a slot for each class of each of them is less than that, too, a step may be a slot whatever is full.  Four pages at once
+ * cost 10 to 25 % less than four faults, sixteen 25 to 40 %, and 256 no less than sixteen; and a fork goes more quickly through
+ * pages that came together (docs/performance.md). */
+size_t hkm_policy_prefault(const struct hkm_policy *p, size_t taken, size_t heaps, size_t full)
 {
-    if (!full || taken < bytes_of(hkm_load(&p->prefault_from_kb)))
+    size_t from = bytes_of(hkm_load(&p->prefault_from_kb)), share = taken / heaps;
+    if (!full || taken < from)
         return 0;
+    bool large = share >> HKM_SLOT_SHIFT >= 8 * HKM_CLASSES;
+    size_t most = full < 8 && !large ? full * HKM_SLOT_SIZE / 8 : HKM_SLOT_SIZE, least = bytes_of(hkm_load(&p->prefault_least_kb));
     size_t step = (full < HKM_POLICY_PREFAULT_FULL ? full : HKM_POLICY_PREFAULT_FULL) * bytes_of(hkm_load(&p->prefault_step_kb));
-    size_t least = bytes_of(hkm_load(&p->prefault_least_kb)), most = full < 8 ? full * HKM_SLOT_SIZE / 8 : HKM_SLOT_SIZE;
+    step *= 1 + share / from;
     if (step < least)
         step = least;
     return step < most ? step : most;

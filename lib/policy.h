@@ -141,8 +141,8 @@ static inline bool hkm_policy_nursery(const struct hkm_policy *p, size_t size, u
 }
 
 /* Bytes to fault in at once of a slot that becomes a slab, when `full` slabs of its class are in use by its heap, and `taken` bytes
- * of slots by all. */
-size_t hkm_policy_prefault(const struct hkm_policy *p, size_t taken, size_t full);
+ * of slots by all `heaps`. */
+size_t hkm_policy_prefault(const struct hkm_policy *p, size_t taken, size_t heaps, size_t full);
 enum { HKM_POLICY_PREFAULT_FULL = 32 }; /* more of them do not matter */
 
 /* Huge pages as HAKMEM_HUGEPAGES says, of which this part is on. */

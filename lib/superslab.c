@@ -856,7 +856,7 @@ size_t hkm_superslab_purge_pages(struct hkm_slab *s, unsigned first, size_t page
 
 void hkm_superslab_prefault(struct hkm_slab *s, uint16_t pages)
 {
-    size_t bare = s->zero & (uint16_t)~s->backed;
+    size_t bare = s->zero & (uint16_t)~s->backed & hkm_pages_of(0, (size_t)s->blocks * s->size); /* not what is left over */
     hkm_assert(s->backing == HKM_PLAIN && (pages & bare));
     unsigned first = hkm_low_bit(pages & bare), n = hkm_low_bit(~(bare >> first));
     if (n > s->step)

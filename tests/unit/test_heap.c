@@ -695,6 +695,20 @@ static unsigned populated_for_nobody(const struct hkm_slab *list)
     return pages;
 }
 
+static size_t prefaulted(void) { return hkm_load(&hkm_superslab_stats.prefaulted); }
+
+/* Fills slabs of all classes above a page, and writes to so much of each block. */
+static void fill_large(struct hkm_heap *h, unsigned slabs, size_t written)
+{
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
+        for (unsigned n = 0; hkm_class[c].size > hkm_os.page && n < slabs * hkm_class[c].blocks; n++) {
+            char *p = take(h, c);
+            ck_assert_ptr_nonnull(p);
+            memset(p, 7, written < hkm_class[c].size ? written : hkm_class[c].size);
+        }
+    }
+}
+
 /* Of memory that the program may never write to nothing is faulted in, of other memory an eighth of what is in use at most. */
 START_TEST(faulted_in_ahead)
 {
@@ -703,11 +717,9 @@ START_TEST(faulted_in_ahead)
     size_t page = hkm_os.page;
     if (hkm_class[HKM_CLASSES - 1].size <= page) /* pages so large that one of them is half a slot */
         return;
-    for (unsigned c = 0; c < HKM_CLASSES; c++)
-        for (unsigned n = 0; hkm_class[c].size > page && n < 40u * hkm_class[c].blocks; n++)
-            expect(take(h, c) != NULL);
+    fill_large(h, 40, 1);
     ck_assert_uint_ge(held_slots() * HKM_SLOT_SIZE, 8 << 20);
-    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.prefaulted), 0);
+    ck_assert_uint_eq(prefaulted(), 0);
     for (unsigned c = 0; c < HKM_CLASSES && hkm_class[c].size <= page; c += 5) {
         for (unsigned slabs = 1; slabs <= 40; slabs++) {
             for (unsigned n = 0; n < hkm_class[c].blocks; n++)
@@ -716,8 +728,36 @@ START_TEST(faulted_in_ahead)
             ck_assert_uint_le(ahead * page, slabs * HKM_SLOT_SIZE / 8);
         }
     }
-    ck_assert(hkm_load(&hkm_superslab_stats.prefaulted) || hkm_load(&hkm_superslab_stats.prefault_fallbacks));
+    ck_assert(prefaulted() || hkm_load(&hkm_superslab_stats.prefault_fallbacks));
     hkm_heap_flush(h);
+}
+END_TEST
+
+/* Pages of blocks above a page are faulted in where the program has written to all of the last ones, and not where it cannot be
+ * seen. */
+START_TEST(faulted_in_where_all_is_written)
+{
+    start();
+    struct hkm_heap *h = new_heap();
+    if (hkm_class[HKM_CLASSES - 1].size <= hkm_os.page || HKM_VALGRIND)
+        return;
+    fill_large(h, 40, SIZE_MAX);
+    size_t slots = held_slots() * HKM_SLOT_SIZE, done = prefaulted();
+    if (hkm_load(&hkm_superslab_stats.prefault_fallbacks)) /* the kernel cannot */
+        return;
+    ck_assert_uint_ge(done, slots / 4);
+    fill_large(h, 1, SIZE_MAX); /* the last slab before those that follow */
+    fill_large(h, 8, 1);
+    ck_assert_uint_le(prefaulted() - done, slots / 10);
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        for (const struct hkm_slab *s = h->tiny[c].full; hkm_class[c].size > hkm_os.page && s; s = s->next)
+            expect(hkm_os_forbid(s->start, HKM_SLOT_SIZE));
+    done = prefaulted();
+    fill_large(h, 1, 1);
+    ck_assert_uint_le(prefaulted() - done, slots / 40); /* of the slabs that were begun */
+    for (unsigned c = 0; c < HKM_CLASSES; c++)
+        for (const struct hkm_slab *s = h->tiny[c].full; hkm_class[c].size > hkm_os.page && s; s = s->next)
+            expect(hkm_os_allow(s->start, HKM_SLOT_SIZE));
 }
 END_TEST
 
@@ -1523,6 +1563,6 @@ UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reache
           slabs_go_back_to_the_pool, remote_frees_come_in_batches, remote_buffer_is_bounded_in_bytes,
           remote_buffer_is_bounded_in_places, remote_double_free, late_posts_find_the_new_owner,
           posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
-          purge_gives_free_pages_back, faulted_in_ahead, stats_add_up, random_work, blocks_wander_between_threads, bury, STEP_TESTS
+          purge_gives_free_pages_back, faulted_in_ahead, faulted_in_where_all_is_written, stats_add_up, random_work, blocks_wander_between_threads, bury, STEP_TESTS
           nothing_is_lost_in_rebuilding, post_that_a_fork_cut_off, remote_buffer_of_the_dead, rebuilding_sets_tags,
           cached_runs_before_fresh_slots, out_of_memory)

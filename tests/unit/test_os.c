@@ -187,6 +187,26 @@ START_TEST(populate)
 }
 END_TEST
 
+START_TEST(words_that_are_set)
+{
+    hkm_os_init();
+    size_t page = hkm_os.page;
+    uint32_t *p = hkm_os_map(2 * page);
+    ck_assert_ptr_nonnull(p);
+    errno = 77;
+    ck_assert(!hkm_os_is_set(p));
+    p[1] = 1;
+    p[3] = UINT32_MAX;
+    ck_assert(!hkm_os_is_set(p) && hkm_os_is_set(p + 1) && !hkm_os_is_set(p + 2) && hkm_os_is_set(p + 3));
+    ck_assert(hkm_os_forbid(p, page)); /* as a program does that wants a fault there */
+    ck_assert(!hkm_os_is_set(p + 1));
+    ck_assert(hkm_os_allow(p, page) && hkm_os_is_set(p + 1));
+    hkm_os_unmap(p, 2 * page);
+    ck_assert(!hkm_os_is_set(p + 1));
+    ck_assert_int_eq(errno, 77);
+}
+END_TEST
+
 /* What /proc says of the mapping that begins there: whether huge pages are wished for. */
 static bool has_flag(const void *at, const char *flag)
 {
@@ -641,6 +661,6 @@ END_TEST
 
 UNIT_MAIN("os", CK_FORK, bits_and_rounding, init_reads_the_page_size, map_gives_zeroed_memory, map_none_and_allow,
           map_at_takes_nothing_from_others, map_says_when_memory_is_out, purge_leaves_zeros, resize_keeps_the_contents,
-          populate, huge_pages, huge_pages_that_are_forbidden, huge_pages_of_the_pool, wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, files_of_root, the_program,
+          populate, words_that_are_set, huge_pages, huge_pages_that_are_forbidden, huge_pages_of_the_pool, wipe_on_fork, wait_and_wake, at_fork_child, threads_are_told_apart, environment, files_of_root, the_program,
           unmapped_without_a_mapping_to_spare, standard_error_is_kept, messages, write_writes_all,
           warnings_are_one_line, the_end_is_announced, mapped_or_not, first_thread)

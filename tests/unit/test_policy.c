@@ -327,23 +327,32 @@ START_TEST(nursery)
 }
 END_TEST
 
+static size_t ahead(size_t taken, size_t heaps, size_t full) { return hkm_policy_prefault(hkm_policy(), taken, heaps, full); }
+
 START_TEST(prefault)
 {
     for (size_t full = 0; full < 100; full++) {
-        ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), 0, full), 0); /* a small process stays small */
-        ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), 4 * MIB, full), 0);
-        size_t step = hkm_policy_prefault(hkm_policy(), GIB, full), last = full ? hkm_policy_prefault(hkm_policy(), GIB, full - 1) : 0;
-        ck_assert_uint_le(step, full * HKM_SLOT_SIZE / 8); /* that part of what is full, at most */
-        ck_assert_uint_le(step, HKM_SLOT_SIZE);
-        ck_assert_uint_ge(step, last);
+        ck_assert_uint_eq(ahead(0, 1, full), 0); /* a small process stays small */
+        ck_assert_uint_eq(ahead(4 * MIB, 1, full), 0);
+        for (size_t heaps = 1; heaps <= 1000; heaps *= 10) {
+            for (size_t taken = 8 * MIB; taken < GIB; taken *= 2) {
+                size_t step = ahead(taken, heaps, full), most = full * HKM_SLOT_SIZE / 8; /* that part of what is full, at most ... */
+                ck_assert_uint_le(step, HKM_SLOT_SIZE);
+                ck_assert(step <= most || heaps * HKM_CLASSES * step <= taken / 8); /* ... or of all there is */
+                ck_assert(!full || step >= ahead(taken, heaps, full - 1));
+                ck_assert_uint_ge(step, ahead(taken, heaps + 1, full));
+            }
+        }
     }
-    ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 1), 8 * KIB);
-    ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 2), 16 * KIB);
-    ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 8), 16 * KIB);
-    ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 16), 32 * KIB);
-    ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, HKM_POLICY_PREFAULT_FULL), HKM_SLOT_SIZE);
+    ck_assert_uint_eq(ahead(GIB, 1000, 1), 8 * KIB);
+    ck_assert_uint_eq(ahead(GIB, 1000, 2), 16 * KIB);
+    ck_assert_uint_eq(ahead(GIB, 1000, 8), 16 * KIB);
+    ck_assert_uint_eq(ahead(GIB, 1000, 16), 32 * KIB);
+    ck_assert_uint_eq(ahead(GIB, 1000, HKM_POLICY_PREFAULT_FULL), HKM_SLOT_SIZE);
+    ck_assert_uint_eq(ahead(16 * MIB, 1, 7), 42 * KIB);
+    ck_assert_uint_eq(ahead(GIB, 8, 2), HKM_SLOT_SIZE);
     SET_OPTION(disable_prefault, 1);
-    ck_assert_uint_eq(hkm_policy_prefault(hkm_policy(), GIB, 100), 0);
+    ck_assert_uint_eq(ahead(GIB, 1, 100), 0);
 }
 END_TEST
 

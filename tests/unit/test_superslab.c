@@ -561,8 +561,11 @@ START_TEST(prefaulted_slots_are_dirty)
         return;
     ck_assert(hkm_superslab_grow(8));
     struct hkm_slab *s = hkm_superslab_run(8, 1), *last = hkm_slab_after(s, 7);
-    last->step = (uint8_t)(bytes >> hkm_os.page_bits);
+    last->size = (uint32_t)bytes; /* one block, and something is left over behind it */
+    last->blocks = 1;
+    last->step = (uint8_t)(HKM_SLOT_SIZE >> hkm_os.page_bits);
     hkm_superslab_prefault(last, 1);
+    last->size = 0;
     if (!hkm_load(&STATS->prefaulted)) { /* the kernel cannot */
         ck_assert_uint_eq(hkm_load(&STATS->prefault_fallbacks), 1);
         ck_assert(!last->backed && !last->step);
