@@ -378,45 +378,56 @@ static uint32_t draw(uint32_t *seed, uint32_t below)
 
 /* Blocks above a page may have pages that the program never writes to.  Whether this used-up slab has few of them: each of four
  * pages, at random, has a word that is not zero among four.  Where a part x of all pages is never written, (1 - x)^4 of the
- * slabs will say so; what is faulted in for that is at most x(1 - x)^4 of the class, a twelfth.  The program may have locked its
- * pages up, or the slab may be gone by now. */
-static bool is_written(const char *slab, uint32_t pages)
+ * slabs will say so, and what is faulted in for that is x(1 - x)^4 of the class, at most a twelfth.  What is there from former
+ * blocks says nothing: only pages that came as zero, and of which nothing has come back, count.  No lock: the slab may be
+ * gone by now, and the program may have locked its pages up. */
+static bool is_written(const char *slab, unsigned zero, uint32_t pages)
 {
     uint32_t seed = (uint32_t)((uintptr_t)slab >> HKM_SLOT_SHIFT);
-    for (unsigned page = 0; page < 4; page++) {
-        const char *at = slab + ((size_t)draw(&seed, pages) << hkm_os.page_bits);
-        unsigned words = 4;
-        while (words && !hkm_os_is_set(at + 4 * (size_t)draw(&seed, (uint32_t)hkm_os.page / 4)))
-            words--;
-        if (!words)
+    for (unsigned n = 0; n < 4; n++) {
+        unsigned page = draw(&seed, pages), words = 4;
+        if (!(zero >> page & 1))
             return false;
+        while (!hkm_os_is_set(slab + ((size_t)page << hkm_os.page_bits) + 4 * (size_t)draw(&seed, (uint32_t)hkm_os.page / 4)))
+            if (!--words)
+                return false;
     }
     return true;
 }
 
-/* In a heap that is not small, the pages of a new slab come some at once: that costs less than one by one, and they lie
- * together, which a later fork and exit, going through them in order, are quicker for.  How many, when `full` slabs of the class
- * are used up, of which `last` was the last. */
-static uint8_t step_for(unsigned cls, unsigned full, const char *last)
+/* The slabs of a class that are used up, as far as they matter, and of the last one what is_written wants to know. */
+struct used_up {
+    const char *last;
+    unsigned zero, n;
+};
+
+/* Lock. */
+static struct used_up used_up(const struct hkm_heap *h, unsigned cls)
 {
-    const struct hkm_class *c = &hkm_class[cls];
-    size_t bytes = hkm_policy_prefault(hkm_policy(), hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT, hkm_heap_count(), full);
-    if (bytes < 2 * hkm_os.page)
-        return 0;
-    if (c->size > hkm_os.page && (HKM_VALGRIND || !is_written(last, (uint32_t)((size_t)c->blocks * c->size >> hkm_os.page_bits))))
-        return 0;
-    return (uint8_t)(bytes >> hkm_os.page_bits);
+    const struct hkm_slab *s = h->tiny[cls].full;
+    struct used_up u = {0};
+    if (s) {
+        u.last = s->start;
+        u.zero = s->zero;
+    }
+    for (; s && u.n < HKM_POLICY_PREFAULT_FULL; s = s->next)
+        u.n++;
+    return u;
 }
 
-/* The slabs of a class that are used up, as far as they matter, and which was the last.  Lock. */
-static unsigned count_full(const struct hkm_heap *h, unsigned cls, const char **last)
+/* In a heap that is not small, the pages of a new slab come some at once: that costs less than one by one, and they lie
+ * together, which a later fork and exit, going through them in order, are quicker for.  How many. */
+static uint8_t step_for(const struct hkm_slab *s, unsigned cls, const struct used_up *u)
 {
-    unsigned n = 0;
-    const struct hkm_slab *s = h->tiny[cls].full;
-    *last = s ? s->start : NULL;
-    for (; s && n < HKM_POLICY_PREFAULT_FULL; s = s->next)
-        n++;
-    return n;
+    const struct hkm_class *c = &hkm_class[cls];
+    unsigned bare = s->zero & ~(unsigned)s->backed;
+    if (s->backing != HKM_PLAIN || !(bare & (bare - 1))) /* less than two pages are without memory */
+        return 0;
+    size_t taken = hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT;
+    size_t step = hkm_policy_prefault(hkm_policy(), taken, hkm_heap_count(), u->n) >> hkm_os.page_bits;
+    if (step < 2 || (c->size > hkm_os.page && (HKM_VALGRIND || !is_written(u->last, u->zero, (uint32_t)((size_t)c->blocks * c->size >> hkm_os.page_bits)))))
+        return 0;
+    return (uint8_t)step;
 }
 
 /* Slots that will be slabs; how many. */
@@ -430,13 +441,13 @@ static unsigned obtain(struct hkm_heap *h, struct hkm_slab **got)
     return hkm_shared_pool_acquire(got, wish);
 }
 
-bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
+/* Once a slab: rather short than quick. */
+HKM_COLD bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
 {
     struct hkm_slab *got[HKM_SPARES];
     unsigned n = 0;
     lock_heap(h);
-    const char *last;
-    unsigned full = count_full(h, cls, &last);
+    struct used_up used = used_up(h, cls);
     if (h->nspare)
         got[n++] = h->spare[--h->nspare];
     hkm_unlock(&h->lock);
@@ -444,7 +455,7 @@ bool hkm_heap_supply(struct hkm_heap *h, unsigned cls)
         n = obtain(h, got);
     if (!n)
         return false;
-    uint8_t step = got[0]->backing == HKM_PLAIN ? step_for(cls, full, last) : 0;
+    uint8_t step = step_for(got[0], cls, &used);
     lock_heap(h);
     while (n > 1) /* a drain by another thread may have left spares in the meantime */
         if (!keep_spare(h, got[--n], HKM_SPARES))

@@ -42,7 +42,7 @@ void *hkm_os_resize(void *addr, size_t old, size_t size, bool may_move); /* mrem
 bool hkm_os_mapped(const void *addr);              /* false: there is certainly nothing at this page */
 /* Faults pages in to write, as far as there is memory.  A kernel that cannot do it at all is asked once. */
 enum hkm_populated { HKM_POPULATED, HKM_REFUSED, HKM_UNKNOWN } hkm_os_populate(void *addr, size_t size);
-/* Whether a word of the program's memory is not zero.  False where it is out of reach: no fault comes of that. */
+/* Whether a word of the program's memory is not zero.  False where it is out of reach, without a signal. */
 bool hkm_os_is_set(const void *word32);
 bool hkm_os_wipe_on_fork(void *addr, size_t size); /* the child of a fork sees zeros there */
 

@@ -388,10 +388,10 @@ unsigned hkm_policy_cache_retreat(unsigned cap, size_t size, bool at_once)
 }
 
 /* A class gets one more slab when all that it has are full, and a further step when the last one is handed out: so an eighth of
- * what is full, in each class, is never more than that of the live heap, and it grows and shrinks with what is in use.  Where heaps
- * are so large that a slot for each class of each of them is less than that, too, a step may be a slot whatever is full.  Four pages at once
- * cost 10 to 25 % less than four faults, sixteen 25 to 40 %, and 256 no less than sixteen; and a fork goes more quickly through
- * pages that came together (docs/performance.md). */
+ * what is full, in each class, is never more than that of all that is in use.  Where heaps are so large that a slot for each
+ * class of each of them is less than that, too, a step may be a slot whatever is full.  Four pages at once cost 10 to 25 %
+ * less than four faults, sixteen 25 to 40 %, and 256 no less than sixteen; and a fork goes more quickly through pages that came
+ * together (docs/performance.md). */
 size_t hkm_policy_prefault(const struct hkm_policy *p, size_t taken, size_t heaps, size_t full)
 {
     size_t from = bytes_of(hkm_load(&p->prefault_from_kb)), share = taken / heaps;

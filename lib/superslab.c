@@ -858,9 +858,10 @@ void hkm_superslab_prefault(struct hkm_slab *s, uint16_t pages)
 {
     size_t bare = s->zero & (uint16_t)~s->backed & hkm_pages_of(0, (size_t)s->blocks * s->size); /* not what is left over */
     hkm_assert(s->backing == HKM_PLAIN && (pages & bare));
-    unsigned first = hkm_low_bit(pages & bare), n = hkm_low_bit(~(bare >> first));
-    if (n > s->step)
-        n = s->step;
+    unsigned first = hkm_low_bit(pages & bare), n = hkm_low_bit(~(bare >> first)), now = hkm_low_bit(~((size_t)pages >> first));
+    unsigned most = s->step > now ? s->step : now; /* all that is handed out, at least */
+    if (n > most)
+        n = most;
     if (n < 2) /* a fault costs less */
         return;
     size_t bytes = (size_t)n << hkm_os.page_bits;

@@ -331,6 +331,7 @@ static size_t ahead(size_t taken, size_t heaps, size_t full) { return hkm_policy
 
 START_TEST(prefault)
 {
+    SET_OPTION(disable_prefault, 0);
     for (size_t full = 0; full < 100; full++) {
         ck_assert_uint_eq(ahead(0, 1, full), 0); /* a small process stays small */
         ck_assert_uint_eq(ahead(4 * MIB, 1, full), 0);
