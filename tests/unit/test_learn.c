@@ -45,7 +45,8 @@ START_TEST(strategies)
         ck_assert_uint_eq(hkm_learn_group(s), groups - 1);
         hkm_learn_apply(s, &p);
         ck_assert(hkm_policy_valid(&p));
-        ck_assert_int_eq(first, !memcmp(&p, &hkm_policy_default, sizeof p) && hkm_learn_group(s) + 1 == groups);
+        bool alike = first || (HKM_NO_PREFAULT && s == HKM_STRATEGY_of_never);
+        ck_assert_int_eq(alike, !memcmp(&p, &hkm_policy_default, sizeof p));
         if (first && s + 2 == HKM_LEARN_STRATEGIES) /* the last group's only one changes nothing where huge pages are off */
             break;
     }
