@@ -425,7 +425,10 @@ static uint8_t step_for(const struct hkm_slab *s, unsigned cls, const struct use
         return 0;
     size_t taken = hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT;
     size_t step = hkm_policy_prefault(hkm_policy(), taken, hkm_heap_count(), u->n) >> hkm_os.page_bits;
-    if (step < 2 || (c->size > hkm_os.page && (HKM_VALGRIND || !is_written(u->last, u->zero, (uint32_t)((size_t)c->blocks * c->size >> hkm_os.page_bits)))))
+    if (step < 2)
+        return 0;
+    uint32_t pages = (uint32_t)((size_t)c->blocks * c->size >> hkm_os.page_bits);
+    if (c->size > hkm_os.page && (HKM_VALGRIND || !is_written(u->last, u->zero, pages)))
         return 0;
     return (uint8_t)step;
 }

@@ -34,8 +34,8 @@ size_t hkm_superslab_purge(size_t keep);
 /* Much memory from elsewhere is about to be used: what is dirty beyond the limit goes at once. */
 void hkm_superslab_expect(void);
 void hkm_superslab_retry(void); /* the kernel may have another mind by now */
-/* Some of these pages, which are about to be used, have no memory yet: faults in s->step pages from there on, or all of them.  Owner's lock of the
- * slab. */
+/* Some of these pages, which are about to be used, have no memory yet: faults in s->step pages from there on, or all of them.
+ * Owner's lock of the slab. */
 void hkm_superslab_prefault(struct hkm_slab *s, uint16_t pages);
 /* A mapping of its own, for a block, which is expected to be used from end to end or not: what its size, and
  * best its address, are to be multiples of, so that it can have huge pages; 0: it is not to.  And asks for them. */
