@@ -22,6 +22,7 @@ const struct hkm_bin hkm_bin_none = { .tag = { .kind = HKM_KIND_NONE } };
  * is the smallest: one place must stay free, so it holds one block. */
 static const uint16_t caps[HKM_CAPS] = { 5, 29, 125, 509 };
 #define FIRST_CAP caps[0]
+#define PARKED_CAP caps[1]
 enum { LEAN = 2 };
 
 static size_t bin_bytes(unsigned cap)
@@ -767,11 +768,15 @@ void hkm_heap_full(struct hkm_bin *b)
     hkm_unlock(&h->lock);
 }
 
-/* Gives back all cached blocks.  Owner, lock. */
+/* Gives back all cached blocks.  Where the thread is gone, its large caches become middling ones: the next thread may not need
+ * them, and its first refill of each would bring many blocks in vain.  Owner, lock. */
 static void flush_cache(struct hkm_heap *h)
 {
-    for (unsigned c = 0; c < HKM_CLASSES; c++)
+    for (unsigned c = 0; c < HKM_CLASSES; c++) {
         empty_bin(h, c);
+        if (h->bin[c] && h->bin[c]->cap > PARKED_CAP && !hkm_load(&h->thread))
+            shrink(h, c, PARKED_CAP);
+    }
 }
 
 /* Releases slabs without blocks, also those kept for the next refill.  Lock. */

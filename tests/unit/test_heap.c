@@ -235,6 +235,41 @@ START_TEST(idle_caches_are_emptied)
 }
 END_TEST
 
+/* What one thread's caches had grown to, the next one's do not start with: its first refill would bring it all. */
+START_TEST(caches_of_a_parked_heap)
+{
+    enum { LARGE = 3, SMALL = 40 };
+    start();
+    struct hkm_heap *h = new_heap();
+    drive(h, LARGE);
+    give(h, take(h, SMALL));
+    void *lives = take(h, LARGE); /* so that a slab stays */
+    unsigned cap = h->bin[SMALL]->cap;
+    const struct hkm_bin *was = h->bin[LARGE];
+    ck_assert_uint_eq(was->cap, hkm_class[LARGE].most);
+    hkm_heap_flush(h); /* the program wants its memory back: the thread is the same */
+    ck_assert_uint_eq(was->cap, hkm_class[LARGE].most);
+    hkm_heap_assign(h, 0);
+    hkm_heap_flush(h);
+    ck_assert_uint_lt(was->cap, 32);
+    ck_assert_uint_eq(h->bin[SMALL]->cap, cap);
+    ck_assert(hkm_heap_valid(h));
+    size_t left = h->allowed;
+    hkm_heap_assign(h, hkm_os_thread());
+    ck_assert_uint_eq(hkm_heap_allowed(), left);
+    uint64_t refilled = h->count.refilled_blocks;
+    void *p = take(h, LARGE);
+    ck_assert_uint_lt(h->count.refilled_blocks - refilled, 32);
+    give(h, p);
+    give(h, lives);
+    drive(h, LARGE);
+    ck_assert_ptr_eq(h->bin[LARGE], was); /* in its old place */
+    ck_assert_uint_eq(was->cap, hkm_class[LARGE].most);
+    hkm_heap_flush(h);
+    ck_assert_uint_eq(held_slots(), 0);
+}
+END_TEST
+
 /* A thread that frees much and takes nothing keeps little; what it builds and drops in smaller amounts does not count. */
 START_TEST(caches_of_a_shrinking_heap)
 {
@@ -1565,7 +1600,8 @@ START_TEST(out_of_memory)
 END_TEST
 
 UNIT_MAIN("heap", CK_FORK, empty_heap, sizes_find_their_bins, every_cache_reaches_its_most, all_caches_have_room,
-          caches_share_a_budget, idle_caches_are_emptied, caches_of_a_shrinking_heap, growth_keeps_what_is_cached, pops_and_pushes, flush_gives_the_oldest,
+          caches_share_a_budget, idle_caches_are_emptied, caches_of_a_parked_heap, caches_of_a_shrinking_heap,
+          growth_keeps_what_is_cached, pops_and_pushes, flush_gives_the_oldest,
           slabs_go_back_to_the_pool, remote_frees_come_in_batches, remote_buffer_is_bounded_in_bytes,
           remote_buffer_is_bounded_in_places, remote_double_free, late_posts_find_the_new_owner,
           posts_for_nobody_are_dropped, claim_from_a_parked_heap, claimed_slab_is_emptied_at_once,
