@@ -150,8 +150,9 @@ static void set_cap(struct hkm_bin *b, unsigned cap)
 
 static void shrink(struct hkm_heap *h, unsigned cls, unsigned cap)
 {
-    discharge(h, share(cls, h->bin[cls]->cap) - share(cls, cap));
+    size_t less = share(cls, h->bin[cls]->cap) - share(cls, cap);
     set_cap(h->bin[cls], cap);
+    discharge(h, less); /* afterwards: a fork's child, which may come here again, must not give it back a second time */
 }
 
 /* ---- runs --------------------------------------------------------------------------------------------------------- */

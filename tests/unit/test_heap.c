@@ -1149,14 +1149,17 @@ static void child_of_step(void)
     hkm_heap_purge(dead);
     CHILD(!slab_left(changing));
     hkm_heap_assign(dead, hkm_os_thread()); /* adopted */
+    size_t shares = 0;
     for (unsigned c = 0; c < HKM_CLASSES; c++) {
         struct hkm_bin *b = dead->bin[c];
         CHILD(b && b->cap && b->cap <= b->places && b->room == b->cap && !b->first && !b->slots[b->cap]);
+        shares += b->cap > 2 ? b->cap * hkm_class[c].size : 0;
         CHILD(c >= HKM_TINY_CLASSES || dead->at[c] == b);
         for (unsigned i = 0; i < HKM_CAPS; i++)
             for (struct hkm_bin *old = dead->old[i]; old; old = old->slots[0])
                 CHILD(old != b && (char *)old > (char *)dead && (char *)old < dead->bump);
     }
+    CHILD(dead->allowed >= shares); /* nothing was given back to the budget twice */
     void *p[40];
     for (unsigned i = 0; i < COUNT_OF(p); i++)
         memset(p[i] = take(dead, step.cls), (int)i, hkm_class[step.cls].size);
@@ -1353,6 +1356,14 @@ START_TEST(fork_after_each_step)
     for (unsigned i = 0; i < COUNT_OF(q); i++)
         give(dead, q[i]);
     step_through(hkm_heap_flush, cls, 3); /* slabs are given back */
+
+    use_all_classes();
+    drive(dead, idle);
+    hkm_heap_flush(dead);
+    ck_assert_uint_eq(dead->bin[idle]->cap, hkm_class[idle].most);
+    hkm_heap_assign(dead, 0);
+    step_through(hkm_heap_flush, idle, 2); /* the large cache of a parked heap is cut */
+    ck_assert_uint_eq(dead->bin[idle]->cap, 29);
 }
 END_TEST
 #else
