@@ -403,10 +403,8 @@ int hkm_alloc_checked(void **result, size_t alignment, size_t size)
 {
     if (alignment % sizeof(void *) || !hkm_is_pow2(alignment))
         return EINVAL;
-    int saved = errno;
     void *p = hkm_alloc_aligned(alignment, size);
-    errno = saved;
-    if (!p)
+    if (!p) /* errno says so as well, as with the C library */
         return ENOMEM;
     *result = p;
     return 0;
