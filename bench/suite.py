@@ -171,6 +171,14 @@ class Cell:
         return statistics.median(values) if values else None
 
 
+class Versus:
+    """Two allocators on one line: time of the rounds that both have run, and memory. None of both where there is none."""
+    def __init__(self, mine, its, clock):
+        pairs = [(r[clock], its.good[i][clock]) for i, r in mine.good.items() if i in its.good]
+        self.ratio, self.interval = ratio(pairs) if pairs else (None, None)
+        self.rss_ratio = mine.median("peak_rss_kib") / max(its.median("peak_rss_kib"), 1) if pairs else None
+
+
 class Result:
     """One line. best and smallest: the rival (any but the subject) with the least time, and memory."""
     def __init__(self, name, runs, subject, clock):
@@ -186,10 +194,8 @@ class Result:
         self.best = min(rivals, key=lambda a: good[a].median(clock), default=None)
         self.smallest = min(rivals, key=lambda a: good[a].median("peak_rss_kib"), default=None)
         for cell in good.values():
-            pairs = [(r[clock], good[self.best].good[i][clock])
-                     for i, r in cell.good.items() if i in good[self.best].good]
-            if pairs:
-                cell.ratio, cell.interval = ratio(pairs)
+            against = Versus(cell, good[self.best], clock)
+            cell.ratio, cell.interval = against.ratio, against.interval
             cell.rss_ratio = cell.median("peak_rss_kib") / max(good[self.smallest].median("peak_rss_kib"), 1)
 
     def settled(self, subject, share):
@@ -254,7 +260,7 @@ class Section:
     def text(self):
         out, rows = [self.heading, "=" * len(self.heading)], [self.head, *self.rows] if self.head else []
         width = [max(len(r[i]) for r in rows) for i in range(len(self.head))]
-        left = (0, len(width) - 1) if self.head and self.head[-1] in ("bars", "error") else (0,)
+        left = (0, len(width) - 1) if self.head and self.head[-1].endswith(("bars", "error", " is")) else (0,)
         out += ["  ".join(c.ljust(w) if i in left else c.rjust(w)
                           for i, (c, w) in enumerate(zip(r, width))).rstrip() for r in rows]
         return "\n".join(out + [textwrap.fill(r, 120, break_long_words=False, break_on_hyphens=False)
@@ -286,7 +292,7 @@ class Report:
 
     def sections(self, details=False):
         out = [self.group(g) for g in self.group_names()] + self.threads() + self.parts()
-        return out + (self.medians() if details else []) + self.failures() + self.summary()
+        return out + (self.medians() if details else []) + self.failures() + self.rivals() + self.summary()
 
     def group_names(self):
         seen = dict.fromkeys(r.group for r in self.compared)
@@ -329,6 +335,27 @@ class Report:
                 judged.append((f"RSS {bars['mean-rss']:.2f}", round(memory[self.subject], 2) <= bars["mean-rss"]))
         return [f"geometric mean of {len(lines)}", *(f"{means[a][0]:.2f}/{memory[a]:.2f}" for a in self.names),
                 span(interval), "", self.judge(f"geometric mean of {group}", judged)]
+
+    def rivals(self):
+        """The subject over each of the others, where both have run: whether its user would gain."""
+        groups, rows = [g for g in self.group_names() if g != "machine"], []
+        for rival in (a for a in self.names if a != self.subject):
+            by = {g: [v for v in (Versus(r.cells[self.subject], r.cells[rival], self.clock) for r in self.compared
+                                  if r.group == g and self.subject in r.cells and rival in r.cells) if v.ratio]
+                  for g in groups}
+            found = [v for of_group in by.values() for v in of_group]
+            if found:
+                (time, interval), memory = mean_of_ratios(found), geometric_mean([v.rss_ratio for v in found])
+                low, high = interval or (time, time)
+                rows.append([rival, *(self.both(by[g]) for g in groups), self.both(found), span(interval),
+                             ("faster" if high < 1 else "slower" if low > 1 else "as fast") + ", "
+                             + ("smaller" if memory < 0.995 else "larger" if memory >= 1.005 else "as large")])
+        return [Section(f"{self.subject} over each: time/peak RSS, geometric means",
+                        ["rival", *groups, "all lines", "95 %", f"{self.subject} is"], rows)] if rows else []
+
+    @staticmethod
+    def both(found):
+        return f"{mean_of_ratios(found)[0]:.2f}/{geometric_mean([v.rss_ratio for v in found]):.2f}" if found else "-"
 
     @staticmethod
     def shown(cell):

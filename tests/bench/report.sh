@@ -74,6 +74,9 @@ ok "a failed run is marked, and who failed in all has no figures" prints 'bad/x 
 ok "failed runs are listed" prints 'bad/x hakmem 1 of 3 killed by SIGABRT' 'bad/x other 1 of 1 killed by SIGABRT'
 ok "throughput over the threads, and its bar" prints 's: 2 over 1 1.90 0.50 - 1.90 to 1.90 speedup 1.95 MISSED'
 ok "parts of the library stand by themselves" prints 'part/x 5.00 4.00 6.00 3'
+ok "against each of the others: by group, and all together, what both have run" \
+    prints 'rival g h s all lines 95 % hakmem is' 'glibc 0.89/1.15 2.83/1.06 1.00/1.00 1.36/1.07 slower, larger' \
+    'other 1.41/0.41 - - 1.41/0.41 1.04 to 1.93 slower, smaller'
 ok "the summary counts" prints 'hakmem is slower than the best rival on 3 of 6 lines: one/x, few/x, bad/x.' \
     '6 of 11 bars are held; missed: .*'
 ok "where and when, versions, load" \
@@ -81,7 +84,8 @@ ok "where and when, versions, load" \
 ok "medians, when asked for" gives 0 "${report[@]}" --details "$scratch/a.csv"
 ok "are those of the runs that went well" prints 'one/x hakmem 8 4.500 4.500 10500 1 4.50' 'bad/x hakmem 2 2.000 .*'
 ok "another subject" gives 0 "${report[@]}" --subject other "$scratch/a.csv"
-ok "is compared with the best of all others" prints 'one/x 2.00/2.00 1.00/1.00 4.00/1.05 2.00 to 2.00 glibc .*'
+ok "is compared with the best of all others" prints 'one/x 2.00/2.00 1.00/1.00 4.00/1.05 2.00 to 2.00 glibc .*' \
+    'hakmem 0.71/2.46 - - 0.71/2.46 0.52 to 0.96 faster, larger'
 ok "runs of two files" gives 0 "${report[@]}" "$scratch/a.csv" "$scratch/b.csv"
 ok "are paired within each" prints 'two/x 1.00/1.25 5.00/1.00 1.00/4.00 1.00 to 1.00 other .*'
 
