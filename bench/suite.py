@@ -345,10 +345,10 @@ class Report:
                   for g in groups}
             found = [v for of_group in by.values() for v in of_group]
             if found:
-                (time, interval), memory = mean_of_ratios(found), geometric_mean([v.rss_ratio for v in found])
-                low, high = interval or (time, time)
-                rows.append([rival, *(self.both(by[g]) for g in groups), self.both(found), span(interval),
-                             ("faster" if high < 1 else "slower" if low > 1 else "as fast") + ", "
+                interval, memory = mean_of_ratios(found)[1], geometric_mean([v.rss_ratio for v in found])
+                speed = "time open" if not interval else \
+                    "faster" if interval[1] < 1 else "slower" if interval[0] > 1 else "as fast"
+                rows.append([rival, *(self.both(by[g]) for g in groups), self.both(found), span(interval), speed + ", "
                              + ("smaller" if memory < 0.995 else "larger" if memory >= 1.005 else "as large")])
         return [Section(f"{self.subject} over each: time/peak RSS, geometric means",
                         ["rival", *groups, "all lines", "95 %", f"{self.subject} is"], rows)] if rows else []
