@@ -181,8 +181,11 @@ START_TEST(as_the_c_library_has_it)
     ck_assert_int_eq(hkm_alloc_checked(&p, 0, 10), EINVAL);
     ck_assert_int_eq(hkm_alloc_checked(&p, 4, 10), sizeof(void *) == 4 ? 0 : EINVAL);
     ck_assert_int_eq(hkm_alloc_checked(&p, 24, 10), EINVAL);
+    ck_assert_int_eq(errno, 77);
     ck_assert_int_eq(hkm_alloc_checked(&p, 64, SIZE_MAX), ENOMEM);
+    ck_assert_int_eq(errno, ENOMEM); /* as well */
     ck_assert(sizeof(void *) == 4 || p == (void *)1);
+    errno = 77;
     ck_assert_int_eq(hkm_alloc_checked(&p, 64, 10), 0);
     ck_assert_uint_eq((uintptr_t)p % 64, 0);
     ck_assert_int_eq(errno, 77);
