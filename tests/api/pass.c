@@ -88,7 +88,9 @@ static bool errors(void)
     errno = 0;
     good = good && !memalign(64, hide_size(SIZE_MAX - 100)) && errno == ENOMEM;
     errno = 7;
-    good = good && posix_memalign(&p, 3, 1) == EINVAL && posix_memalign(&p, 64, hide_size(SIZE_MAX / 2)) == ENOMEM;
+    good = good && posix_memalign(&p, 3, 1) == EINVAL && errno == 7;
+    good = good && posix_memalign(&p, 64, hide_size(SIZE_MAX / 2)) == ENOMEM && errno == ENOMEM;
+    errno = 7;
     free(NULL);
     return good && errno == 7 && p == &p && malloc_usable_size(NULL) == 0;
 }
