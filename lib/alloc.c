@@ -459,8 +459,9 @@ static void give_nursery(void *p)
 static void give_run(struct hkm_slab *s)
 {
     struct hkm_heap *h = hkm_thread_keep();
+    bool keep = s->range != &hkm_range_static; /* or each free of it would come here again */
     count_large(false);
-    if (!(h && (hkm_mid_push(&h->runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s)) {
+    if (!(keep && h && (hkm_mid_push(&h->runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s)) {
         hkm_mid_free(s);
         hkm_thread_tick();
     }

@@ -65,7 +65,7 @@ static void count_slots(struct tally *t, struct hkm_range *r)
             inside = NONE;
             continue;
         }
-        sum->mappings += inside != hkm_slab_at(r, i)->backing;
+        sum->mappings += inside != hkm_slab_at(r, i)->backing; /* the static range: that of our zeroed data */
         inside = hkm_slab_at(r, i)->backing;
         switch (tag->kind) {
         case HKM_KIND_NURSERY:

@@ -24,7 +24,15 @@ static const size_t slots_most = sizeof(void *) == 8 ? (size_t)1 << 22 : 1 << 10
 static const size_t slots_least = 64;
 static const size_t slots_plenty = sizeof(void *) == 8 ? (size_t)1 << 18 : 1 << 9;
 
-struct hkm_range hkm_range HKM_USED;
+struct hkm_range hkm_range HKM_USED, hkm_range_static HKM_USED;
+static struct {
+    char record[HKM_STATIC_SLOTS][1 << HKM_SLAB_SHIFT]; /* in descending order */
+    struct hkm_tag *tag[HKM_STATIC_SLOTS];
+} static_tables HKM_ALIGNED(1 << HKM_SLAB_SHIFT);
+/* Before the slots and behind them a slot's size or more is left alone: a block that is written beyond its ends does not soon run
+ * into what is ours. */
+extern char hkm_static_room[(HKM_STATIC_SLOTS + 3) * HKM_SLOT_SIZE];
+char hkm_static_room[(HKM_STATIC_SLOTS + 3) * HKM_SLOT_SIZE] HKM_BEHIND;
 
 HKM_USED struct hkm_tag hkm_tag_none = { .kind = HKM_KIND_NONE };
 HKM_USED struct hkm_tag hkm_tag_stranger = { .kind = HKM_KIND_STRANGER };
@@ -93,12 +101,33 @@ static bool lay_out(struct hkm_range *r, size_t slots)
     return true;
 }
 
+static void link_after(struct hkm_range *end, struct hkm_range *r)
+{
+    hkm_store_rel((hkm_word *)(void *)&end->next, (size_t)r); /* pairs with hkm_range_next */
+}
+
+bool hkm_registry_lay_static(void)
+{
+    struct hkm_range *r = &hkm_range_static;
+    if (r->limit || hkm_range.limit)
+        return false;
+    hkm_memcheck_hide(&static_tables, sizeof static_tables);
+    hkm_memcheck_hide(r, sizeof *r);
+    r->tags = static_tables.tag;
+    r->slabs = (char *)static_tables.tag;
+    hkm_store((hkm_word *)&r->base, hkm_round_up((uintptr_t)hkm_static_room + HKM_SLOT_SIZE, HKM_SLOT_SIZE));
+    r->limit = HKM_STATIC_SLOTS;
+    link_after(&hkm_range, r);
+    return true;
+}
+
 struct hkm_range *hkm_registry_room(size_t slots)
 {
     static struct hkm_range *spare; /* pool lock: left from a call that found no hole */
-    struct hkm_range *last = &hkm_range;
-    while (last->next)
-        last = last->next;
+    struct hkm_range *last = &hkm_range, *end = last; /* the static one is never the last to grow */
+    for (; end->next; end = end->next)
+        if (end->next != &hkm_range_static)
+            last = end->next;
     if (spare == last) /* a fork came in between */
         spare = NULL;
     if (last->limit - hkm_load(&last->used) >= slots)
@@ -126,7 +155,7 @@ struct hkm_range *hkm_registry_room(size_t slots)
             return NULL;
     }
     if (r != last) {
-        hkm_store_rel((hkm_word *)(void *)&last->next, (size_t)r); /* pairs with hkm_registry_find */
+        link_after(end, r);
         spare = NULL;
     }
     return r;

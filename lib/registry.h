@@ -9,6 +9,10 @@
  * into it step by step; what strangers map there in the meantime is stepped over.  The first range serves the fast path;
  * more are added when it is full.
  *
+ * Before that, a few slots that lie in our own zeroed data, the static range, have room for the nursery and a run or two: so a
+ * small process maps nothing.  No slab is there, since a free finds its cache quickly in the first range alone; and when that
+ * has been laid out, nothing more is taken there.
+ *
  * A pointer outside all ranges is never dereferenced.
  */
 #ifndef HKM_REGISTRY_H
@@ -95,6 +99,8 @@ struct hkm_range {
     struct hkm_map hint;           /* of each bitmap: no bit is set in a word below this one */
 };
 extern struct hkm_range hkm_range HKM_HIDDEN; /* the first one */
+extern struct hkm_range hkm_range_static HKM_HIDDEN; /* second in the row, once it is used */
+enum { HKM_STATIC_SLOTS = 6 };
 
 extern struct hkm_tag hkm_tag_none HKM_HIDDEN, hkm_tag_stranger HKM_HIDDEN, hkm_tag_run HKM_HIDDEN, hkm_tag_rest HKM_HIDDEN,
     hkm_tag_nursery HKM_HIDDEN;
@@ -172,6 +178,8 @@ HKM_INLINE bool hkm_registry_is_open(void) { return hkm_load(&hkm_range.open) ==
 
 /* The following are called under the pool lock (superslab.c). */
 
+/* Lays the static range out; its HKM_STATIC_SLOTS are still to be made known.  False: it has been, or there is another already. */
+bool hkm_registry_lay_static(void);
 /* A range with room for at least `slots`: the last one made, or a new one; NULL when no hole is found. */
 struct hkm_range *hkm_registry_room(size_t slots);
 /* Maps the tables of all slots below `slots`. */

@@ -825,9 +825,41 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
+/* A process that allocates little maps nothing; and when it comes to more, what lies in the static range is not kept there. */
+START_TEST(few_blocks_map_nothing)
+{
+    void *p[40], *run = hkm_alloc(40000, SITE);
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        ck_assert_ptr_nonnull(p[i] = hkm_alloc(10 + 50 * i, SITE));
+        memset(p[i], (int)i, 10 + 50 * i);
+    }
+    ck_assert_uint_eq(hkm_load(&hkm_range.used), 0);
+    ck_assert_uint_ge(hkm_alloc_usable(run), 40000);
+    memset(run, 7, 40000);
+    ck_assert_ptr_eq(run = hkm_alloc_resize(run, 60000, SITE), run);
+    struct hkm_heap *h = hkm_thread_own();
+    give(run);
+    ck_assert_ptr_eq(hkm_alloc(50000, SITE), run); /* again */
+    ck_assert_uint_eq(hkm_mid_held(&h->runs), 0);
+    void *large = hkm_alloc(500000, SITE), *others[20];
+    ck_assert_uint_gt(hkm_load(&hkm_range.used), 0);
+    give(run);
+    ck_assert_uint_eq(hkm_mid_held(&h->runs), 0);
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        ck_assert_ptr_ne(others[i] = hkm_alloc(50000, SITE), run);
+    for (size_t i = 0; i < COUNT_OF(others); i++)
+        give(others[i]);
+    give(large);
+    for (size_t i = 0; i < COUNT_OF(p); i++) {
+        ck_assert_uint_eq(*((unsigned char *)p[i] + 9 + 50 * i), i);
+        give(p[i]);
+    }
+}
+END_TEST
+
 UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, impossible_sizes, zeroed, aligned,
           as_the_c_library_has_it, resize, resize_in_the_caches, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
           double_free_seen_at_flush, pairs_in_an_empty_cache, work_of_threads, cached_runs_are_given_up, cached_runs_are_joined,
           the_run_cache_grows_by_need, the_run_cache_has_no_long_runs, lengths_that_come_back_stay_cached,
-          a_run_outgrows_its_place, kept_big_blocks, without_sites, with_sites, out_of_memory)
+          a_run_outgrows_its_place, few_blocks_map_nothing, kept_big_blocks, without_sites, with_sites, out_of_memory)

@@ -381,6 +381,7 @@ START_TEST(smaps)
     hkm_os_init();
     hkm_option_init();
     hkm_option_set("DISABLE_PREFAULT", 1); /* pages that come unasked for are resident, but not used */
+    ck_assert(hkm_superslab_grow(1)); /* the static range has no mapping to itself */
     void *warm[4] = { hkm_alloc_fast(1) };
     before = look(); /* stdio's buffer, too, is there now */
     struct hak_stats first = stats();
@@ -410,6 +411,7 @@ END_TEST
 START_TEST(strangers)
 {
     hkm_os_init();
+    ck_assert(hkm_superslab_grow(1)); /* nothing of the static range */
     void *p = hkm_alloc_fast(10);
     uint64_t before = relations_hold().mappings;
     char *end = (char *)hkm_range.base + (hkm_load(&hkm_range.used) << HKM_SLOT_SHIFT);
@@ -423,5 +425,26 @@ START_TEST(strangers)
 }
 END_TEST
 
+/* What a small process has: nothing is mapped for it. */
+START_TEST(static_range)
+{
+    hkm_os_init();
+    void *p = hkm_alloc_fast(100), *q = hkm_alloc(50000, NULL);
+    struct hak_stats s = relations_hold();
+    ck_assert_uint_eq(s.mapped_bytes, HKM_STATIC_SLOTS * HKM_SLOT_SIZE);
+    ck_assert_uint_eq(s.mappings, 1);
+    ck_assert_uint_eq(hkm_load(&hkm_range.used), 0);
+    memset(q, 1, 50000);
+    hkm_free_fast(q);
+    ck_assert_uint_eq(relations_hold().dirty_bytes, HKM_SLOT_SIZE);
+    hkm_alloc_purge();
+    ck_assert_uint_eq(relations_hold().dirty_bytes, 0);
+    hkm_free_fast(p);
+    work(1000, true); /* now there is more */
+    relations_hold();
+    ck_assert_uint_gt(hkm_load(&hkm_range.used), 0);
+}
+END_TEST
+
 UNIT_MAIN("census", CK_FORK, nothing_yet, parts_add_up, each_layer, a_child_counts_too, other_threads,
-          in_the_middle_of_things, smaps, strangers)
+          in_the_middle_of_things, smaps, strangers, static_range)

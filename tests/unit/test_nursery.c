@@ -300,6 +300,8 @@ static void run_out(void *arg)
 {
     (void)arg;
     unit_limit(0);
+    while (hkm_superslab_run(1, 1)) /* the static range */
+        ;
     CHILD(take(16) == NULL);
     unit_unlimit();
     CHILD(hkm_nursery_live() == 0);
@@ -307,11 +309,22 @@ static void run_out(void *arg)
     (void)hkm_nursery_purge();
 }
 
+static void need_nothing(void *arg)
+{
+    (void)arg;
+    unit_limit(0);
+    CHILD(take(16) != NULL);
+    CHILD(hkm_nursery_live() == 16);
+    unit_unlimit();
+}
+
 START_TEST(out_of_memory)
 {
     hkm_os_init();
-    if (LIMITS_HOLD)
+    if (LIMITS_HOLD) {
         unit_passes(run_out, NULL);
+        unit_passes(need_nothing, NULL);
+    }
 }
 END_TEST
 

@@ -202,6 +202,43 @@ START_TEST(more_ranges)
 }
 END_TEST
 
+/* The static range stands second, and is never the one that grows. */
+START_TEST(static_range)
+{
+    size_t slot = 0;
+    hkm_os_init();
+    ck_assert(hkm_registry_lay_static());
+    ck_assert(!hkm_registry_lay_static());
+    ck_assert_ptr_eq(hkm_range.next, &hkm_range_static);
+    ck_assert_uint_eq(hkm_range_static.limit, HKM_STATIC_SLOTS);
+    hkm_registry_extend(&hkm_range_static, HKM_STATIC_SLOTS, &hkm_tag_none);
+    ck_assert(hkm_registry_is_open()); /* which goes for the first range */
+    for (size_t i = 0; i < HKM_STATIC_SLOTS; i++) {
+        ck_assert_ptr_eq(hkm_registry_find(slot_address(&hkm_range_static, i) + HKM_SLOT_SIZE - 1, &slot), &hkm_range_static);
+        ck_assert_uint_eq(slot, i);
+        memset(hkm_slab_at(&hkm_range_static, i), 0xff, (size_t)1 << HKM_SLAB_SHIFT);
+    }
+    for (size_t i = 0; i < HKM_STATIC_SLOTS; i++) /* no record lies where a tag does */
+        ck_assert_ptr_eq(hkm_tag_at(&hkm_range_static, i), &hkm_tag_none);
+    memset((void *)hkm_range_static.base, 0xff, HKM_STATIC_SLOTS * HKM_SLOT_SIZE);
+    ck_assert(hkm_range_static.next == NULL && hkm_range.limit == 0);
+    ck_assert_ptr_null(hkm_registry_find(slot_address(&hkm_range_static, 0) - 1, &slot));
+    ck_assert_ptr_null(hkm_registry_find(slot_address(&hkm_range_static, HKM_STATIC_SLOTS), &slot));
+    struct hkm_range *r[3];
+    for (size_t i = 0; i < COUNT_OF(r); i++) {
+        r[i] = hkm_registry_room(50);
+        ck_assert_ptr_eq(hkm_registry_room(50), r[i]);
+        extend(r[i], 60, &hkm_tag_none);
+        r[i]->limit = 60;
+    }
+    ck_assert_ptr_eq(r[0], &hkm_range);
+    ck_assert_ptr_eq(hkm_range.next, &hkm_range_static);
+    ck_assert_ptr_eq(hkm_range_static.next, r[1]);
+    ck_assert_ptr_eq(r[1]->next, r[2]);
+    ck_assert(!hkm_registry_lay_static());
+}
+END_TEST
+
 static void little_address_space(void *arg)
 {
     (void)arg;
@@ -283,5 +320,5 @@ START_TEST(high_addresses)
 END_TEST
 
 UNIT_MAIN("registry", CK_FORK, nothing_is_known_at_first, first_range, shut_until_opened, addresses_are_found,
-          no_tag_lets_a_cache_take_blocks, tables_grow_in_place, strangers_among_the_tables, more_ranges,
+          no_tag_lets_a_cache_take_blocks, tables_grow_in_place, strangers_among_the_tables, more_ranges, static_range,
           ranges_fit_the_limit, absurd_wishes, high_addresses)

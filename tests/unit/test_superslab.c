@@ -625,6 +625,8 @@ START_TEST(huge_growth)
         return;
     while (slots < 1000 && hkm_load(&STATS->mapped) < 64 * MIB / HKM_SLOT_SIZE) {
         ck_assert_ptr_nonnull(s = hkm_superslab_run(1, 1));
+        if (s->range == &hkm_range_static)
+            continue;
         if (s->range != &hkm_range && sizeof(void *) == 4) /* where addresses are short, the first one may be full */
             break;
         size_t at = slot_of(s), first = at & ~(unit - 1);
@@ -636,7 +638,7 @@ START_TEST(huge_growth)
     }
     ck_assert_uint_ge(plain, 3 * MIB / HKM_SLOT_SIZE);
     ck_assert_uint_le(plain, sizeof(void *) == 4 ? slots / 2 : 8 * MIB / HKM_SLOT_SIZE);
-    size_t known = hkm_load(&STATS->huge) + plain; /* where a range ends, the last step may be plain and not yet taken */
+    size_t known = hkm_load(&STATS->huge) + plain + HKM_STATIC_SLOTS; /* where a range ends, the last step may be plain and not yet taken */
     ck_assert(sizeof(void *) == 4 ? known <= hkm_load(&STATS->mapped) : known == hkm_load(&STATS->mapped));
     ck_assert_uint_eq(hkm_load(&STATS->huge) % unit, 0);
     ck_assert_uint_eq(hkm_load(&STATS->huge_fallbacks), 0);
@@ -1065,6 +1067,49 @@ START_TEST(threads_never_share_a_slot_of_a_huge_page)
 }
 END_TEST
 
+/* The static range: runs alone come from there, and none once there is another. */
+START_TEST(static_slots)
+{
+    struct hkm_slab *s[HKM_STATIC_SLOTS], *one;
+    size_t slot;
+    start();
+    for (size_t i = 0; i < HKM_STATIC_SLOTS; i++) {
+        ck_assert_ptr_nonnull(s[i] = hkm_superslab_run(1, 1));
+        ck_assert_ptr_eq(s[i]->range, &hkm_range_static);
+        ck_assert_uint_eq(slot_of(s[i]), i);
+        ck_assert_uint_eq((uintptr_t)s[i]->start % HKM_SLOT_SIZE, 0);
+        ck_assert(all_bytes(s[i]->start, HKM_SLOT_SIZE, 0));
+        ck_assert_ptr_eq(hkm_registry_find(s[i]->start + 100, &slot), &hkm_range_static);
+        ck_assert_uint_eq(slot, i);
+    }
+    ck_assert_uint_eq(hkm_load(&STATS->mapped), HKM_STATIC_SLOTS);
+    ck_assert_uint_eq(hkm_load(&hkm_range.used), 0);
+    check_all();
+    give_dirty(s[2], 1);
+    hkm_superslab_give(s[3], 1);
+    ck_assert_uint_eq(hkm_load(&STATS->dirty), 1);
+    ck_assert_uint_eq(hkm_superslab_take(&one, 1, true), 0);
+    ck_assert_uint_eq(hkm_superslab_take(&one, 1, false), 0);
+    ck_assert(hkm_superslab_run_extend(s[1], 1, 2)); /* in place */
+    hkm_superslab_give(s[2], 2);
+    ck_assert_ptr_eq(hkm_superslab_run(1, 1), s[2]);
+    give_dirty(s[2], 1);
+    ck_assert_uint_gt(hkm_superslab_purge(0), 0);
+    ck_assert(all_bytes(s[2]->start, HKM_SLOT_SIZE, 0));
+    check_all();
+
+    ck_assert_ptr_nonnull(one = hkm_superslab_run(HKM_STATIC_SLOTS, 1));
+    ck_assert_ptr_eq(one->range, &hkm_range);
+    ck_assert_uint_gt(hkm_load(&hkm_range.used), 0);
+    ck_assert_uint_eq(hkm_load(&STATS->mapped) - HKM_STATIC_SLOTS, hkm_policy_growth(hkm_policy(), 0, HKM_SLOT_SIZE) / HKM_SLOT_SIZE);
+    for (int i = 0; i < 300; i++) { /* the static one has room, and keeps it */
+        ck_assert_ptr_nonnull(one = hkm_superslab_run(1, 1));
+        ck_assert_ptr_ne(one->range, &hkm_range_static);
+    }
+    check_all();
+}
+END_TEST
+
 UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_fresh, given_twice, runs,
           runs_fill_the_first_gap, runs_take_the_first_hole_that_fits, extension_is_all_or_nothing,
           extension_ends_with_the_range, purge_makes_fresh_slots,
@@ -1072,4 +1117,5 @@ UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_f
           giving_keeps_to_the_limit, a_swing_is_not_purged, a_swing_is_found_out, prefaulted_slots_are_dirty, huge_growth,
           a_huge_page_is_purged_whole_or_not_at_all, held_slots_cost_no_calls, a_locked_huge_page_is_refused_once,
           huge_fallbacks, strangers_among_huge_pages, own_mappings, strangers_are_stepped_over, blocked_area_is_left,
-          out_of_memory, slots_become_metadata, threads_never_share_a_slot, threads_never_share_a_slot_of_a_huge_page)
+          out_of_memory, slots_become_metadata, threads_never_share_a_slot, threads_never_share_a_slot_of_a_huge_page,
+          static_slots)
