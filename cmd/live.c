@@ -273,8 +273,7 @@ struct head {
 };
 struct row {
     uint32_t at;
-    uint16_t size;
-    uint8_t kind, root, via, unused[3];
+    uint8_t size, kind, root, via;
     char name[32]; /* of the table of names */
 };
 struct option {

@@ -28,7 +28,7 @@ _Static_assert(ROOTS_END <= 256, "a byte tells a root");
 
 #define ROOT(name, symbol) _Static_assert(sizeof #name <= 32, #name);
 #define LIST(name, root, via, NAMES, type) ROW(#name, HKM_LIVE_LIST, 0, 0, 0, 0)
-#define ROW(name, kind, at, size, root, via) _Static_assert(sizeof(name) <= 32 && (size) <= UINT16_MAX, name);
+#define ROW(name, kind, at, size, root, via) _Static_assert(sizeof(name) <= 32 && (size) <= UINT8_MAX, name);
 #include "live.def"
 
 enum {
@@ -82,7 +82,7 @@ struct tables {
     struct learn_names learn;
     char row_names[ROW_NAMES], option_names[OPTION_NAMES];
 };
-_Static_assert(sizeof(struct hkm_live) == 80 && sizeof(struct hkm_live_row) == 12 && sizeof(struct hkm_live_option) == 32 &&
+_Static_assert(sizeof(struct hkm_live) == 80 && sizeof(struct hkm_live_row) == 8 && sizeof(struct hkm_live_option) == 32 &&
                    offsetof(struct tables, rows) == 80,
                "the same for all machines");
 
@@ -105,9 +105,9 @@ HKM_USED HKM_HIDDEN const struct tables hkm_live = {
     },
     .rows = {
 /* The note's first word is for the structure itself. */
-#define ROOT(name, symbol) { 4 * ROOT_##name, 0, HKM_LIVE_ROOT, 0, 0, { 0 } },
+#define ROOT(name, symbol) { 4 * ROOT_##name, 0, HKM_LIVE_ROOT, 0, 0 },
 #include "live.def"
-#define ROW(name, kind, at, size, root, via) { (uint32_t)(at), (uint16_t)(size), kind, root, via, { 0 } },
+#define ROW(name, kind, at, size, root, via) { (uint32_t)(at), (uint8_t)(size), kind, root, via },
 #include "live.def"
     },
     .options = {

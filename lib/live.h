@@ -28,10 +28,9 @@ enum hkm_live_kind {
 };
 struct hkm_live_row {
     uint32_t at;
-    uint16_t size; /* bytes; of a root 0 */
+    uint8_t size; /* bytes; of a root 0 */
     uint8_t kind;
     uint8_t root, via; /* of a value: numbers of roots, counted from 1; 0: none */
-    uint8_t unused[3];
 };
 struct hkm_live_option {
     uint32_t at;   /* offset from the root "option" */
