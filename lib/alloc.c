@@ -459,7 +459,8 @@ static void give_nursery(void *p)
 static void give_run(struct hkm_slab *s)
 {
     struct hkm_heap *h = hkm_thread_keep();
-    bool keep = s->range != &hkm_range_static; /* or each free of it would come here again */
+    /* Once there are others, a static one is not kept, or each free of it would come here again. */
+    bool keep = s->range != &hkm_range_static || !hkm_load(&hkm_range.used);
     count_large(false);
     if (!(keep && h && (hkm_mid_push(&h->runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s)) {
         hkm_mid_free(s);

@@ -60,20 +60,14 @@ HKM_INLINE void soil(unsigned from, unsigned to)
 
 HKM_INLINE void set_used(unsigned from, unsigned to, bool on)
 {
-    if (likely(from / BITS == (to - 1) / BITS)) { /* most blocks are small */
-        size_t mask = (to - from == BITS ? ~(size_t)0 : ((size_t)1 << (to - from)) - 1) << from % BITS;
-        map[from / BITS].used = on ? map[from / BITS].used | mask : map[from / BITS].used & ~mask;
-        return;
-    }
-    for (unsigned g = from; g < to;) {
-        unsigned n = BITS - g % BITS < to - g ? BITS - g % BITS : to - g;
-        size_t mask = (n == BITS ? ~(size_t)0 : ((size_t)1 << n) - 1) << g % BITS;
-        if (on)
-            map[g / BITS].used |= mask;
-        else
-            map[g / BITS].used &= ~mask;
-        g += n;
-    }
+    do {
+        unsigned bit = from % BITS, n = to - from;
+        if (unlikely(n > BITS - bit))
+            n = BITS - bit;
+        size_t mask = (~(size_t)0 >> (BITS - n)) << bit, *used = &map[from / BITS].used;
+        *used = on ? *used | mask : *used & ~mask;
+        from += n;
+    } while (unlikely(from < to));
 }
 
 /* First granule from g on that is used, or GRANULES when none below `end` is. */
@@ -192,7 +186,7 @@ HKM_INLINE void occupy(unsigned from, unsigned to)
 void *hkm_nursery_alloc(size_t size, unsigned cls)
 {
     void *p = NULL;
-    unsigned n = size ? (unsigned)((size + GRANULE - 1) / GRANULE) : 1;
+    unsigned n = (unsigned)((size + GRANULE - !!size) / GRANULE); /* at least one */
     enter();
     if (hkm_policy_nursery(hkm_policy(), hkm_class[cls].size, count[cls].taken, count[cls].live) &&
         (slot || open_slot())) {
@@ -201,7 +195,7 @@ void *hkm_nursery_alloc(size_t size, unsigned cls)
         if (g < GRANULES) {
             occupy(g, g + n);
             map[g / BITS].start |= (size_t)1 << g % BITS;
-            count[cls].taken += count[cls].taken < UINT16_MAX;
+            count[cls].taken++; /* the policy has an end long before UINT16_MAX */
             count[cls].live++;
             p = slot->start + (size_t)g * GRANULE;
         } else {

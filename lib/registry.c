@@ -109,7 +109,7 @@ static void link_after(struct hkm_range *end, struct hkm_range *r)
 bool hkm_registry_lay_static(void)
 {
     struct hkm_range *r = &hkm_range_static;
-    if (r->limit || hkm_range.limit)
+    if (r->limit || hkm_range.next)
         return false;
     hkm_memcheck_hide(&static_tables, sizeof static_tables);
     hkm_memcheck_hide(r, sizeof *r);

@@ -10,8 +10,8 @@
  * more are added when it is full.
  *
  * Before that, a few slots that lie in our own zeroed data, the static range, have room for the nursery and a run or two: so a
- * small process maps nothing.  No slab is there, since a free finds its cache quickly in the first range alone; and when that
- * has been laid out, nothing more is taken there.
+ * small process maps nothing.  No slab is there, since a free finds its cache quickly in the first range alone; and once slots of
+ * that are in use, nothing more is taken there but where there is no other memory.
  *
  * A pointer outside all ranges is never dereferenced.
  */
@@ -178,7 +178,7 @@ HKM_INLINE bool hkm_registry_is_open(void) { return hkm_load(&hkm_range.open) ==
 
 /* The following are called under the pool lock (superslab.c). */
 
-/* Lays the static range out; its HKM_STATIC_SLOTS are still to be made known.  False: it has been, or there is another already. */
+/* Lays the static range out; its HKM_STATIC_SLOTS are still to be made known.  False: it has been, or there is a second already. */
 bool hkm_registry_lay_static(void);
 /* A range with room for at least `slots`: the last one made, or a new one; NULL when no hole is found. */
 struct hkm_range *hkm_registry_room(size_t slots);

@@ -439,20 +439,18 @@ static size_t find_run(struct hkm_range *r, size_t count, size_t align)
 static bool grow_locked(size_t need);
 static void add_fresh(struct hkm_range *r, size_t count, enum hkm_backing backing);
 
-/* There may be runs to be taken in that range. */
-static bool has_runs(const struct hkm_range *r) { return r->limit && (r != &hkm_range_static || !hkm_range.limit); }
-
 struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
 {
     struct hkm_range *found = NULL;
     size_t slot = 0;
     hkm_lock(&pool.lock);
-    if (unlikely(!hkm_range.limit) && count <= HKM_STATIC_SLOTS && hkm_registry_lay_static())
+    bool all = !hkm_load(&hkm_range.used); /* the static range, too */
+    if (unlikely(all) && count <= HKM_STATIC_SLOTS && hkm_registry_lay_static())
         add_fresh(&hkm_range_static, HKM_STATIC_SLOTS, HKM_PLAIN);
     for (int tries = 0; !found && tries < 64; tries++) {
         bool raced = false; /* there was a run, but somebody took a slot of it: look again before mapping more */
         for (struct hkm_range *r = &hkm_range; r && !found; r = hkm_range_next(r)) {
-            slot = has_runs(r) ? find_run(r, count, align) : SIZE_MAX;
+            slot = r->limit && (all || r != &hkm_range_static) ? find_run(r, count, align) : SIZE_MAX;
             if (slot == SIZE_MAX)
                 continue;
             if (claim(r, slot, count))
@@ -460,8 +458,11 @@ struct hkm_slab *hkm_superslab_run(size_t count, size_t align)
             else
                 raced = true;
         }
-        if (!found && !raced && !grow_locked(count + align - 1))
-            break;
+        if (!found && !raced && !grow_locked(count + align - 1)) {
+            if (all)
+                break;
+            all = true; /* better than nothing */
+        }
     }
     hkm_unlock(&pool.lock);
     if (!found)
@@ -623,7 +624,7 @@ static bool grow_locked(size_t need)
 {
     if (need > SIZE_MAX >> (HKM_SLOT_SHIFT + 1))
         return false;
-    size_t mapped = hkm_range.limit ? hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT : 0;
+    size_t mapped = hkm_load(&hkm_range.used) ? hkm_load(&hkm_superslab_stats.mapped) << HKM_SLOT_SHIFT : 0;
     const struct hkm_policy *policy = hkm_policy();
     size_t want = hkm_policy_growth(policy, mapped, need << HKM_SLOT_SHIFT) >> HKM_SLOT_SHIFT;
     size_t taken = hkm_load(&hkm_superslab_stats.taken) << HKM_SLOT_SHIFT;

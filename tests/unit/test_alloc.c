@@ -838,8 +838,13 @@ START_TEST(few_blocks_map_nothing)
     memset(run, 7, 40000);
     ck_assert_ptr_eq(run = hkm_alloc_resize(run, 60000, SITE), run);
     struct hkm_heap *h = hkm_thread_own();
+    for (int i = 0; i < 10; i++) {
+        give(run);
+        ck_assert_ptr_eq(hkm_alloc(50000, SITE), run); /* again */
+    }
     give(run);
-    ck_assert_ptr_eq(hkm_alloc(50000, SITE), run); /* again */
+    ck_assert_uint_eq(hkm_mid_held(&h->runs), 1); /* or a loop would go the long way each time */
+    ck_assert_ptr_eq(hkm_alloc(50000, SITE), run);
     ck_assert_uint_eq(hkm_mid_held(&h->runs), 0);
     void *large = hkm_alloc(500000, SITE), *others[20];
     ck_assert_uint_gt(hkm_load(&hkm_range.used), 0);
@@ -857,9 +862,52 @@ START_TEST(few_blocks_map_nothing)
 }
 END_TEST
 
+/* What is left of the static range when nothing more can be mapped. */
+static void first_block_too_long(void *arg)
+{
+    (void)arg;
+    unit_limit(0);
+    CHILD(!hkm_alloc(500000, SITE));
+    CHILD(hkm_alloc(10, SITE));
+    CHILD(hkm_alloc(100000, SITE));
+}
+static void slab_refused(void *arg)
+{
+    (void)arg;
+    CHILD(hkm_alloc(10, SITE));
+    unit_limit(0);
+    for (int i = 0; i < 1000; i++)
+        hkm_alloc(64, SITE);
+    void *run = hkm_alloc(100000, SITE);
+    CHILD(run);
+    give(run);
+    CHILD(hkm_alloc(60000, SITE));
+}
+static void run_freed_at_last(void *arg)
+{
+    (void)arg;
+    void *run = hkm_alloc(100000, SITE);
+    CHILD(run && hkm_alloc(500000, SITE) && hkm_load(&hkm_range.used));
+    unit_limit(0);
+    while (hkm_alloc(60000, SITE))
+        ;
+    give(run);
+    CHILD(hkm_alloc(100000, SITE) == run);
+}
+START_TEST(static_range_in_need)
+{
+    hkm_option_init();
+    if (LIMITS_HOLD) {
+        unit_passes(first_block_too_long, NULL);
+        unit_passes(slab_refused, NULL);
+        unit_passes(run_freed_at_last, NULL);
+    }
+}
+END_TEST
+
 UNIT_MAIN("alloc", CK_FORK, borders_of_sizes, paths, free_null_and_errno, impossible_sizes, zeroed, aligned,
           as_the_c_library_has_it, resize, resize_in_the_caches, random_operations, random_operations_minimal,
           random_operations_in_a_second_range, tiny_ones_by_the_c_library, foreign_pointers, wrong_pointers,
           double_free_seen_at_flush, pairs_in_an_empty_cache, work_of_threads, cached_runs_are_given_up, cached_runs_are_joined,
           the_run_cache_grows_by_need, the_run_cache_has_no_long_runs, lengths_that_come_back_stay_cached,
-          a_run_outgrows_its_place, few_blocks_map_nothing, kept_big_blocks, without_sites, with_sites, out_of_memory)
+          a_run_outgrows_its_place, few_blocks_map_nothing, static_range_in_need, kept_big_blocks, without_sites, with_sites, out_of_memory)
