@@ -562,7 +562,7 @@ static void *move(void *p, size_t old, size_t size, const void *site)
     else
         q = hkm_alloc(size, site);
     if (q) {
-        memcpy(q, p, old < size ? old : size);
+        memmove(q, p, old < size ? old : size);
         hkm_free_fast(p);
     }
     return q;

@@ -160,7 +160,7 @@ HKM_INLINE void *hkm_alloc_resize_fast(void *p, size_t size)
                 q = size <= HKM_TINY_MAX ? hkm_bin_pop_tiny(b->heap, size)
                                          : hkm_unflag(hkm_bin_pop_any(b->heap, size));
                 if (likely(q != NULL)) {
-                    memcpy(q, p, size < old ? size : old);
+                    memmove(q, p, size < old ? size : old);
                     if (HKM_STATS)
                         hkm_count(&b->heap->count.frees, 1);
                     hkm_bin_push(b, p);

@@ -80,7 +80,7 @@ int hak_stats_get(struct hak_stats *stats, size_t size)
         memset((char *)stats + sizeof s, 0, size - sizeof s);
         size = sizeof s;
     }
-    memcpy(stats, &s, size);
+    memmove(stats, &s, size);
     return 0;
 }
 

@@ -53,7 +53,8 @@ void hkm_os_check_failed(const char *what) __attribute__((noreturn, cold));
             hkm_os_check_failed("assertion: " #cond);       \
     } while (0)
 
-/* Strings.  libc has these too, but each name that the library imports is looked up at every start of a process. */
+/* Strings.  libc has these too, but each name that the library imports is looked up at every start of a process; so memmove
+ * does what memcpy could. */
 static inline size_t hkm_length(const char *s)
 {
     const char *e = s;

@@ -270,7 +270,7 @@ static struct hkm_bin *make_bin(struct hkm_heap *h, unsigned cls, unsigned cap)
     if (was) {
         unsigned n = was->cap - was->room;
         lay_out(was);
-        memcpy(&b->slots[cap - n], &was->slots[was->room], n * sizeof(void *));
+        memmove(&b->slots[cap - n], &was->slots[was->room], n * sizeof(void *));
         b->room = cap - n;
         hkm_store(&was->tag.thread, 0); /* before the new one takes over: nobody pushes into both */
     }

@@ -211,7 +211,7 @@ HKM_COLD void hkm_learn_begin(struct hkm_learn *l, const struct hkm_policy *base
         else if (may_play(s, base))
             l->playable |= (uint32_t)1 << s;
     }
-    memcpy(l->candidate, l->chosen, sizeof l->chosen);
+    memmove(l->candidate, l->chosen, sizeof l->chosen);
     if (mode != HKM_EVO_LEARN)
         l->playable = 0;
 }
@@ -226,7 +226,7 @@ static HKM_COLD void end_match(struct hkm_learn *l, bool won)
         next_match(l);
         return;
     }
-    memcpy(l->candidate, l->chosen, sizeof l->chosen);
+    memmove(l->candidate, l->chosen, sizeof l->chosen);
     l->candidate[hkm_learn_group(l->playing)] = l->playing;
     forget_quad(l);
     l->tests = 0;
@@ -317,7 +317,7 @@ static void canary(struct hkm_learn *l, const struct hkm_learn_sample *s, uint64
         l->lost += b_cost > a_cost ? (b_cost - a_cost) * l->events[1] / 1024 : 0;
         roll_back(l);
     } else if (++l->tests == HKM_LEARN_CANARIES) {
-        memcpy(l->chosen, l->candidate, sizeof l->chosen);
+        memmove(l->chosen, l->candidate, sizeof l->chosen);
         l->adopted++;
         next_match(l);
     }

@@ -28,7 +28,7 @@ static inline void hkm_memcheck_alloc(void *p, size_t size, size_t bytes)
     char *end = (char *)p + bytes;
     VALGRIND_MALLOCLIKE_BLOCK(p, size, 0, 0);
     (void)VALGRIND_MAKE_MEM_UNDEFINED(end - sizeof size, sizeof size);
-    memcpy(end - sizeof size, &size, sizeof size);
+    memmove(end - sizeof size, &size, sizeof size);
     (void)VALGRIND_MAKE_MEM_NOACCESS((char *)p + size, bytes - size);
 }
 
@@ -38,7 +38,7 @@ static inline size_t hkm_memcheck_size(const void *p, size_t bytes)
     size_t size;
     const char *last = (const char *)p + bytes - sizeof size;
     (void)VALGRIND_MAKE_MEM_DEFINED(last, sizeof size);
-    memcpy(&size, last, sizeof size);
+    memmove(&size, last, sizeof size);
     (void)VALGRIND_MAKE_MEM_NOACCESS(last, sizeof size);
     return size;
 }

@@ -64,7 +64,7 @@ HKM_INLINE void set_used(unsigned from, unsigned to, bool on)
         unsigned bit = from % BITS, n = to - from;
         if (unlikely(n > BITS - bit))
             n = BITS - bit;
-        size_t mask = (~(size_t)0 >> (BITS - n)) << bit, *used = &map[from / BITS].used;
+        size_t first = (size_t)1 << bit, mask = (first << (n - 1)) * 2 - first, *used = &map[from / BITS].used;
         *used = on ? *used | mask : *used & ~mask;
         from += n;
     } while (unlikely(from < to));
@@ -210,9 +210,8 @@ static unsigned class_of(unsigned g, unsigned end) { return hkm_class_of((size_t
 
 static unsigned granule(const void *p) { return (unsigned)((size_t)((const char *)p - slot->start) / GRANULE); }
 
-static enum hkm_nursery_state state(const void *p)
+static enum hkm_nursery_state state(const void *p, unsigned g)
 {
-    unsigned g = granule(p);
     if (!(map[g / BITS].used >> g % BITS & 1))
         return HKM_NURSERY_FREE;
     return (uintptr_t)p % GRANULE || !(map[g / BITS].start >> g % BITS & 1) ? HKM_NURSERY_INTERIOR : HKM_NURSERY_BLOCK;
@@ -221,8 +220,9 @@ static enum hkm_nursery_state state(const void *p)
 enum hkm_nursery_state hkm_nursery_look(const void *p, size_t *bytes)
 {
     enter();
-    enum hkm_nursery_state is = state(p);
-    *bytes = is == HKM_NURSERY_BLOCK ? (size_t)(end_of(granule(p)) - granule(p)) * GRANULE : 0;
+    unsigned g = granule(p);
+    enum hkm_nursery_state is = state(p, g);
+    *bytes = is == HKM_NURSERY_BLOCK ? (size_t)(end_of(g) - g) * GRANULE : 0;
     hkm_unlock(&nursery.lock);
     return is;
 }
@@ -230,9 +230,10 @@ enum hkm_nursery_state hkm_nursery_look(const void *p, size_t *bytes)
 enum hkm_nursery_state hkm_nursery_free(void *p)
 {
     enter();
-    enum hkm_nursery_state was = state(p);
+    unsigned g = granule(p);
+    enum hkm_nursery_state was = state(p, g);
     if (was == HKM_NURSERY_BLOCK) {
-        unsigned g = granule(p), end = end_of(g);
+        unsigned end = end_of(g);
         map[g / BITS].start &= ~((size_t)1 << g % BITS);
         hkm_in_order();
         set_used(g, end, false);

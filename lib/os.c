@@ -204,7 +204,7 @@ bool hkm_os_has_env(const char *prefix)
 {
     size_t len = hkm_length(prefix);
     for (char **e = environ; e && *e; e++)
-        if (hkm_begins(*e, prefix, len))
+        if (unlikely(**e == *prefix) && hkm_begins(*e, prefix, len))
             return true;
     return false;
 }
@@ -217,7 +217,7 @@ const char *hkm_os_getenv(const char *name)
     bool privileged = getauxval(AT_SECURE) != 0;
     errno = saved;
     for (char **e = environ; !privileged && e && *e; e++)
-        if (hkm_begins(*e, name, length) && (*e)[length] == '=')
+        if (unlikely(**e == *name) && hkm_begins(*e, name, length) && (*e)[length] == '=')
             return *e + length + 1;
     return NULL;
 }
@@ -242,7 +242,7 @@ bool hkm_os_env_names(const char *name, const char *part)
     const char *value = hkm_os_getenv(name);
     size_t length = hkm_length(part);
     for (; value && *value; value++)
-        if (hkm_begins(value, part, length))
+        if (unlikely(*value == *part) && hkm_begins(value, part, length))
             return true;
     return false;
 }
@@ -402,7 +402,7 @@ void hkm_msg_str(struct hkm_msg *m, const char *s)
     size_t room = sizeof m->text - m->len, len = hkm_length(s);
     if (len > room)
         len = room;
-    memcpy(m->text + m->len, s, len);
+    memmove(m->text + m->len, s, len);
     m->len += len;
 }
 
@@ -494,7 +494,7 @@ void hkm_os_warn(struct hkm_msg *m)
     hkm_msg_str(&line, "hakmem: ");
     if (m->len > sizeof m->text - line.len - 1)
         m->len = sizeof m->text - line.len - 1;
-    memcpy(line.text + line.len, m->text, m->len);
+    memmove(line.text + line.len, m->text, m->len);
     line.len += m->len;
     line.text[line.len++] = '\n';
     (void)hkm_os_write(2, line.text, line.len);

@@ -127,13 +127,13 @@ HKM_INLINE lanes all_lanes(size_t step)
 
 HKM_INLINE lanes put_lanes(void **out, lanes at, lanes by)
 {
-    memcpy(out, &at, sizeof at);
+    memmove(out, &at, sizeof at);
     return at + by;
 }
 HKM_INLINE lanes other_than(void *const *blocks, lanes want)
 {
     lanes seen;
-    memcpy(&seen, blocks, sizeof seen);
+    memmove(&seen, blocks, sizeof seen);
     return seen ^ want;
 }
 

@@ -37,7 +37,7 @@ static void put(struct page *p, const char *s)
     size_t n = hkm_length(s);
     if (n > sizeof p->text - p->len)
         n = sizeof p->text - p->len;
-    memcpy(p->text + p->len, s, n);
+    memmove(p->text + p->len, s, n);
     p->len += n;
 }
 

@@ -30,6 +30,23 @@ AS_VAR_IF([cache], [yes], [AS_VAR_APPEND([$2], [" $1"])], [$3])
 AS_VAR_POPDEF([cache])
 ])
 
+# HKM_CHECK_ORDER(FLAGS, IF-SO)
+# Does the linker show its script, and take it changed by lib/order.awk?  FLAGS: what the library is linked with.
+AC_DEFUN([HKM_CHECK_ORDER], [
+AC_CACHE_CHECK([whether the linker takes functions in a given order], [hkm_cv_order],
+    [hkm_cv_order=no
+     AC_LANG_CONFTEST([AC_LANG_SOURCE([int hkm_probe(void); int hkm_probe(void) { return 0; }])])
+     $CC $CFLAGS $LDFLAGS -shared -fPIC $1 -Wl,--verbose -o conftest.so conftest.$ac_ext 2>/dev/null |
+         $AWK -v order="$srcdir/lib/order" -f "$srcdir/lib/order.awk" >conftest.ld
+     hkm_saved=$LDFLAGS
+     LDFLAGS="$LDFLAGS -shared -fPIC $1 -Wl,-T,conftest.ld"
+     AS_IF([grep -F '.text.malloc ' conftest.ld >/dev/null],
+         [AC_LINK_IFELSE([AC_LANG_SOURCE([int hkm_probe(void); int hkm_probe(void) { return 0; }])], [hkm_cv_order=yes])])
+     LDFLAGS=$hkm_saved
+     rm -f conftest.ld conftest.so])
+AS_VAR_IF([hkm_cv_order], [yes], [$2])
+])
+
 # HKM_REQUIRE(VARIABLE, MODULE, PURPOSE, DEBIAN-PACKAGE, FEDORA-PACKAGE)
 # A pkg-config module that must be there.  The error names the packages to install.
 AC_DEFUN([HKM_REQUIRE], [
