@@ -327,12 +327,16 @@ static HKM_COLD void let_go(struct hkm_range *r, size_t slot, size_t count)
     }
 }
 
+static size_t purge_slots(struct hkm_range *r, size_t slot, size_t count);
+
 void hkm_superslab_give(struct hkm_slab *first, size_t count)
 {
     struct hkm_range *r = first->range;
     size_t slot = hkm_slab_slot(first);
     for (size_t i = 0; i < count; i++)
         hkm_tag_set(r, slot + i, &hkm_tag_none);
+    if (unlikely(r == &hkm_range_static) && hkm_load(&hkm_range.used) && hkm_policy_dirty_limit(hkm_policy(), 0) != SIZE_MAX)
+        purge_slots(r, slot, count); /* nothing will be taken there soon */
     size_t taken = hkm_add(&hkm_superslab_stats.taken, -count) - count;
     size_t dirty = set_free(r, slot, count);
     if (unlikely(hkm_load(&hkm_superslab_stats.held)))

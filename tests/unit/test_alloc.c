@@ -848,8 +848,10 @@ START_TEST(few_blocks_map_nothing)
     ck_assert_uint_eq(hkm_mid_held(&h->runs), 0);
     void *large = hkm_alloc(500000, SITE), *others[20];
     ck_assert_uint_gt(hkm_load(&hkm_range.used), 0);
+    size_t purged = hkm_load(&hkm_superslab_stats.purged);
     give(run);
     ck_assert_uint_eq(hkm_mid_held(&h->runs), 0);
+    ck_assert_uint_eq(hkm_load(&hkm_superslab_stats.purged), purged + HKM_SLOT_SIZE); /* as it is not taken again soon */
     for (size_t i = 0; i < COUNT_OF(others); i++)
         ck_assert_ptr_ne(others[i] = hkm_alloc(50000, SITE), run);
     for (size_t i = 0; i < COUNT_OF(others); i++)
