@@ -167,10 +167,10 @@ static void *take_class(unsigned cls, size_t size)
         ;
     else if (unlikely(cls >= HKM_TINY_CLASSES && hkm_load(&hkm_policy()->w_max) > 100) && (p = borrow(h, cls, size)) != NULL)
         ;
-    else if (unlikely(!b && !h->next && size <= HKM_NURSERY_MAX && size) && (p = hkm_nursery_alloc(size, cls)) != NULL)
+    else if (unlikely(!b && !h->next && size <= HKM_NURSERY_MAX && size) && (p = hkm_nursery_alloc(size, cls, false)) != NULL)
         in_nursery = true;
-    else
-        p = hkm_thread_refill(h, cls);
+    else if ((p = hkm_thread_refill(h, cls)) == NULL && size <= HKM_NURSERY_MAX && size) /* out of memory; but there, perhaps */
+        in_nursery = (p = hkm_nursery_alloc(size, cls, true)) != NULL;
     if (HKM_STATS && p)
         hkm_count(&h->count.mallocs, 1);
     hkm_thread_end(h);
@@ -314,7 +314,7 @@ void *hkm_alloc_slow(size_t size, const void *site)
         /* It is not empty where blocks were freed since, or a signal handler has used it since the caller looked. */
         p = b->first || b->slots[b->room] ? take_cached(h, b, cls) : hkm_thread_refill(h, cls);
     else if (!h->next)
-        p = hkm_nursery_alloc(size, cls);
+        p = hkm_nursery_alloc(size, cls, false);
     if (unlikely(!p))
         return take(size, false, site);
     if (HKM_STATS)

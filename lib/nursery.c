@@ -183,19 +183,19 @@ HKM_INLINE void occupy(unsigned from, unsigned to)
     hkm_in_order();
 }
 
-void *hkm_nursery_alloc(size_t size, unsigned cls)
+void *hkm_nursery_alloc(size_t size, unsigned cls, bool need)
 {
     void *p = NULL;
     unsigned n = (unsigned)((size + GRANULE - !!size) / GRANULE); /* at least one */
     enter();
-    if (hkm_policy_nursery(hkm_policy(), hkm_class[cls].size, count[cls].taken, count[cls].live) &&
+    if ((need || hkm_policy_nursery(hkm_policy(), hkm_class[cls].size, count[cls].taken, count[cls].live)) &&
         (slot || open_slot())) {
         unsigned g = find(n);
         hkm_assert(g == GRANULES || seek_used(g, g + n) >= g + n);
         if (g < GRANULES) {
             occupy(g, g + n);
             map[g / BITS].start |= (size_t)1 << g % BITS;
-            count[cls].taken++; /* the policy has an end long before UINT16_MAX */
+            count[cls].taken += !need; /* the policy has an end long before UINT16_MAX */
             count[cls].live++;
             p = slot->start + (size_t)g * GRANULE;
         } else {

@@ -336,7 +336,7 @@ void hkm_superslab_give(struct hkm_slab *first, size_t count)
     for (size_t i = 0; i < count; i++)
         hkm_tag_set(r, slot + i, &hkm_tag_none);
     if (unlikely(r == &hkm_range_static) && hkm_load(&hkm_range.used) && hkm_policy_dirty_limit(hkm_policy(), 0) != SIZE_MAX)
-        purge_slots(r, slot, count); /* nothing will be taken there soon */
+        hkm_superslab_note_unmapping(purge_slots(r, slot, count) << HKM_SLOT_SHIFT); /* nothing is taken there soon */
     size_t taken = hkm_add(&hkm_superslab_stats.taken, -count) - count;
     size_t dirty = set_free(r, slot, count);
     if (unlikely(hkm_load(&hkm_superslab_stats.held)))

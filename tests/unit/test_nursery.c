@@ -11,7 +11,7 @@
 
 enum { SLOTS = 4 };
 
-static void *take(size_t size) { return hkm_nursery_alloc(size, hkm_class_of(size)); }
+static void *take(size_t size) { return hkm_nursery_alloc(size, hkm_class_of(size), false); }
 
 static size_t usable(const void *p)
 {
@@ -40,6 +40,26 @@ START_TEST(blocks_are_side_by_side)
 }
 END_TEST
 
+/* Whoever is in need has all the room there is, as often as may be, and takes nothing of the share. */
+START_TEST(those_in_need)
+{
+    hkm_os_init();
+    for (int i = 0; i < 100000; i++) {
+        void *p = hkm_nursery_alloc(16, 0, true);
+        ck_assert_ptr_nonnull(p);
+        ck_assert_int_eq(hkm_nursery_free(p), HKM_NURSERY_BLOCK);
+    }
+    unsigned n = 0, rest = 0;
+    while (take(16))
+        n++;
+    ck_assert_uint_ge(n, 16);
+    while (hkm_nursery_alloc(16, 0, true))
+        rest++;
+    ck_assert_uint_eq((n + rest) * 16, SLOTS * HKM_SLOT_SIZE);
+    ck_assert_ptr_null(hkm_nursery_alloc(1, 0, true));
+}
+END_TEST
+
 START_TEST(every_class_has_its_share)
 {
     hkm_os_init();
@@ -48,7 +68,7 @@ START_TEST(every_class_has_its_share)
         if (size > 4096 || c % 5) /* all of them together would not find room */
             continue;
         unsigned n = 0;
-        while (hkm_nursery_alloc(size, c))
+        while (hkm_nursery_alloc(size, c, false))
             n++;
         ck_assert_msg(n > 0 && hkm_policy_nursery(hkm_policy(), size, n - 1, n - 1) && !hkm_policy_nursery(hkm_policy(), size, n, n),
                       "size %zu: %u blocks", size, n);
@@ -328,6 +348,6 @@ START_TEST(out_of_memory)
 }
 END_TEST
 
-UNIT_MAIN("nursery", CK_FORK, blocks_are_side_by_side, every_class_has_its_share, large_blocks_come_again,
+UNIT_MAIN("nursery", CK_FORK, blocks_are_side_by_side, every_class_has_its_share, those_in_need, large_blocks_come_again,
           wide_blocks_fill_holes, resized_blocks_count, option_turns_it_off,
           wrong_frees_are_told_apart, resize_in_place, across_slots, random_work, purge, work_of_threads, out_of_memory)
