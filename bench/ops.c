@@ -181,6 +181,8 @@ LOOP run(const struct family f, const char *kind, unsigned long n)
         zeroed(f, n);
     else if (strcmp(kind, "realloc") == 0)
         growing(f, n);
+    else if (strcmp(kind, "64k") == 0)
+        turn(f, n, 64 << 10, 4);
     else if (strcmp(kind, "100k") == 0)
         turn(f, n, 100000, 8);
     else if (strcmp(kind, "2m") == 0)
@@ -193,7 +195,7 @@ int main(int argc, char **argv)
 {
     bench_prove();
     if (argc < 3)
-        bench_usage("usage: ops pair|batch|random|calloc|realloc|100k|2m|few|many|scattered N [empty]");
+        bench_usage("usage: ops pair|batch|random|calloc|realloc|64k|100k|2m|few|many|scattered N [empty]");
     unsigned long n = bench_arg(argc, argv, 2, 0);
     if (strcmp(argv[1], "few") == 0 || strcmp(argv[1], "many") == 0 || strcmp(argv[1], "scattered") == 0)
         single(argv[1], n);

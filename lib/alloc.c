@@ -456,16 +456,27 @@ static void give_nursery(void *p)
     hkm_thread_tick();
 }
 
+/* Runs of the static range are kept while there are no others: each free of one comes the slow way. */
+HKM_INLINE bool keeps(const struct hkm_range *r) { return r != &hkm_range_static || !hkm_load(&hkm_range.used); }
+
 static void give_run(struct hkm_slab *s)
 {
     struct hkm_heap *h = hkm_thread_keep();
-    /* Once there are others, a static one is not kept, or each free of it would come here again. */
-    bool keep = s->range != &hkm_range_static || !hkm_load(&hkm_range.used);
+    bool keep = keeps(s->range);
     count_large(false);
     if (!(keep && h && (hkm_mid_push(&h->runs, s) || hkm_heap_keep_run(h, s))) && !hkm_bigcache_put_run(s)) {
         hkm_mid_free(s);
         hkm_thread_tick();
     }
+}
+
+/* The usual end of a run.  False: it goes the long way. */
+HKM_INLINE bool cache_run(struct hkm_heap *h, const void *p, struct hkm_slab *s)
+{
+    if (unlikely(p != s->start) || unlikely(s->listed) || unlikely(!hkm_mid_push(&h->runs, s)))
+        return false;
+    hkm_count(&h->count.large_frees, 1);
+    return true;
 }
 
 /* Not inline, so that the usual ways in hkm_free_other save no registers. */
@@ -502,12 +513,29 @@ static __attribute__((noinline)) void give(void *p)
     }
 }
 
+/* The usual blocks of a small process.  False: it goes the long way. */
+HKM_INLINE bool give_static(void *p)
+{
+    const struct hkm_range *r = &hkm_range_static;
+    size_t used = hkm_load_acq(&r->used), slot = ((uintptr_t)p - hkm_peek(r->base)) >> HKM_SLOT_SHIFT;
+    if (slot >= used)
+        return false;
+    if (hkm_tag_at(r, slot) == &hkm_tag_nursery) {
+        give_nursery(p);
+        return true;
+    }
+    return hkm_tag_at(r, slot) == &hkm_tag_run && hkm_tls.below && keeps(r) &&
+           cache_run(hkm_tls.heap, p, hkm_slab_at(r, slot));
+}
+
 void hkm_free_slow(void *p)
 {
     if (!p)
         return;
     if (unlikely(!hkm_registry_is_open()))
         hkm_thread_open();
+    else if (give_static(p))
+        return;
     /* Left to the C library from the first block on: there is nothing of ours, and no need to look for it. */
     if (unlikely(hkm_load(&hkm_option.pass)) && !hkm_thread_heaps() && !hkm_load(&large_allocs))
         __libc_free(p);
@@ -536,10 +564,8 @@ void hkm_free_other(void *p, struct hkm_tag *t, size_t slot)
     if (likely(hkm_tls.below)) {
         struct hkm_heap *h = hkm_tls.heap;
         if (t->kind == HKM_KIND_RUN) {
-            if (likely(p == s->start) && likely(!s->listed) && likely(hkm_mid_push(&h->runs, s))) {
-                hkm_count(&h->count.large_frees, 1);
+            if (likely(cache_run(h, p, s)))
                 return;
-            }
         } else if (t->kind == HKM_KIND_SLAB) {
             free_remote(h, p, s);
             return;

@@ -33,7 +33,7 @@ for script in instructions startup.sh footprint.sh fastpath.sh; do
 done
 kind() {
     ends 2 env BENCH_DIR="$scratch/none" "$source_dir/bench/instructions" --kind pair --kind zzz && silent &&
-        complains 'instructions: no kind zzz: pair batch random calloc realloc 100k 2m'
+        complains 'instructions: no kind zzz: pair batch random calloc realloc 64k 100k 2m'
 }
 ok "instructions tells of an unknown kind before all else, in one line" kind
 
