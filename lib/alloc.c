@@ -520,12 +520,12 @@ HKM_INLINE bool give_static(void *p)
     size_t used = hkm_load_acq(&r->used), slot = ((uintptr_t)p - hkm_peek(r->base)) >> HKM_SLOT_SHIFT;
     if (slot >= used)
         return false;
-    if (hkm_tag_at(r, slot) == &hkm_tag_nursery) {
+    const struct hkm_tag *t = hkm_tag_at(r, slot);
+    if (t == &hkm_tag_nursery) {
         give_nursery(p);
         return true;
     }
-    return hkm_tag_at(r, slot) == &hkm_tag_run && hkm_tls.below && keeps(r) &&
-           cache_run(hkm_tls.heap, p, hkm_slab_at(r, slot));
+    return t == &hkm_tag_run && hkm_tls.below && keeps(r) && cache_run(hkm_tls.heap, p, hkm_slab_at(r, slot));
 }
 
 void hkm_free_slow(void *p)
