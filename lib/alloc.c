@@ -525,7 +525,8 @@ HKM_INLINE bool give_static(void *p)
         give_nursery(p);
         return true;
     }
-    return t == &hkm_tag_run && hkm_tls.below && keeps(r) && cache_run(hkm_tls.heap, p, hkm_slab_at(r, slot));
+    return !HKM_VALGRIND && t == &hkm_tag_run && hkm_tls.below && keeps(r) && /* memcheck is to see every free */
+           cache_run(hkm_tls.heap, p, hkm_slab_at(r, slot));
 }
 
 void hkm_free_slow(void *p)
