@@ -73,7 +73,12 @@ int main(int argc, char **argv)
     case 'l': leak(); wash(); break;
     case 'o': p = malloc(size); ((volatile char *)p)[size] = 1; free(p); break;
     case 'b': p = malloc(size); keep = malloc(size); ((volatile char *)p)[size] = 1; free(p); free(keep); break;
-    case 'u': p = malloc(size); free(p); ((volatile char *)p)[1] = 1; break;
+    case 'u': /* and once more, when such blocks have come and gone so often that they are kept */
+        p = malloc(size); free(p); ((volatile char *)p)[1] = 1;
+        for (int i = 0; i < 1000; i++)
+            free(p = malloc(size));
+        ((volatile char *)p)[2] = 1;
+        break;
     case 'd': p = malloc(size); q = malloc(size); free(p); free(q); free(p); break;
     case 'n': p = malloc(size); if (((volatile char *)p)[size / 2]) puts("not zero"); free(p); break;
     case 'z': p = calloc(1, size); if (((volatile char *)p)[size - 1]) puts("not zero"); free(p); break;
@@ -163,7 +168,8 @@ for size in 32 40 1024 5000 50000 3000000 40000000; do
     if [ $size -lt 32000000 ]; then
         memcheck requests left u $size
         served && grep -aq 'Invalid write of size 1' "$said" &&
-            grep -aq "1 bytes inside a block of size $size free'd" <(tr -d , <"$said")
+            grep -aq "1 bytes inside a block of size $size free'd" <(tr -d , <"$said") &&
+            grep -aq "2 bytes inside a block of size $size free'd" <(tr -d , <"$said")
         result $? "client requests: use after free, $size bytes"
     fi
     memcheck requests left d $size
