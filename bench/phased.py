@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 
+LEARNING = ("ace", "learned")
 SETTINGS = {
     "default": "HAKMEM_DISABLE_LEARNING=1",
     "keep": "HAKMEM_DISABLE_LEARNING=1 HAKMEM_DIRTY_PERCENT=100 HAKMEM_DIRTY_KB=65536 HAKMEM_PURGE_MS=5000",
@@ -24,7 +25,8 @@ SETTINGS = {
     "no-prefault": "HAKMEM_DISABLE_LEARNING=1 HAKMEM_DISABLE_PREFAULT=1",
     "no-bigcache": "HAKMEM_DISABLE_LEARNING=1 HAKMEM_DISABLE_BIGCACHE=1",
     "huge": "HAKMEM_DISABLE_LEARNING=1 HAKMEM_HUGEPAGES=thp",
-    "learned": "HAKMEM_DISABLE_LEARNING=0",
+    "ace": "HAKMEM_DISABLE_LEARNING=0 HAKMEM_EVO_POLICY=canary",
+    "learned": "HAKMEM_DISABLE_LEARNING=0 HAKMEM_EVO_POLICY=learn",
 }
 WORK = ["bursts", "batch", "growing", "pairs", "births", "sparse"]
 ROWS = ["sparse,batch", "growing,bursts", "pairs,sparse,births"]
@@ -70,11 +72,11 @@ def main():
     median = {key: statistics.median(f["cost_ms"] for f in runs) for key, runs in cost.items()}
     print(f"{'cost_ms':22}" + "".join(f"{s:>12}" for s in settings))
     for work in works:
-        best = min(median[work, s] for s in settings if s != "learned")
+        best = min(median[work, s] for s in settings if s not in LEARNING)
         print(f"{work:22}" + "".join(f"{median[work, s]:11.0f}{'*' if median[work, s] == best else ' '}" for s in settings))
         spread = max((max(f["cost_ms"] for f in cost[work, s]) - min(f["cost_ms"] for f in cost[work, s]))
                      / median[work, s] for s in settings)
-        learned = f"learned is {median[work, 'learned'] / best:.3f} of the best fixed one, " if "learned" in settings else ""
+        learned = "".join(f"{s} is {median[work, s] / best:.3f} of the best fixed one, " for s in LEARNING if s in settings)
         print(f"{'':22}{learned}widest spread {spread * 100:.0f} %")
     # What does not depend on what else the machine does.
     for work in works:

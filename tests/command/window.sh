@@ -99,6 +99,27 @@ static void run(void)
     }
 }
 
+/* 48 MiB that come and go in turn, and enough to do in between for the library to look after them. */
+static void swing(void)
+{
+    void *block[12];
+    for (unsigned round = 0;; round++) {
+        for (int i = 0; i < 12; i++)
+            memset(block[i] = malloc(4 << 20), 1, 4 << 20);
+        for (int i = 0; i < 12; i++)
+            free(block[i]);
+        for (int i = 0; i < 100; i++) {
+            for (int k = 0; k < 200; k++)
+                held[k] = here(1 + below(900));
+            for (int k = 0; k < 200; k++)
+                free(held[k]);
+            usleep(1000);
+        }
+        if (round == 30)
+            hak_stats_print(1, "json");
+    }
+}
+
 int main(int argc, char **argv)
 {
     pthread_t threads[3];
@@ -107,6 +128,8 @@ int main(int argc, char **argv)
         stand();
     if (!strcmp(what, "run"))
         run();
+    if (!strcmp(what, "swing"))
+        swing();
     fill();
     if (!strcmp(what, "fill"))
         stand();

@@ -13,6 +13,7 @@
 static void learn(void)
 {
     (void)hkm_option_init();
+    hkm_store(&hkm_option.evo_policy, HKM_EVO_LEARN);
     SET_OPTION(disable_learning, 0);
 }
 
