@@ -803,12 +803,12 @@ static size_t highest(size_t bits, size_t n)
     return bits;
 }
 
-/* About so many slots at most. */
+/* About so many slots at most; or HKM_PURGE_BUSY, which says nothing of what is left to be done. */
 static size_t purge(size_t keep, size_t slots)
 {
     size_t gen = hkm_generation() + 1, was = hkm_load(&purging.busy), done = 0;
     if (was == gen || !hkm_cas(&purging.busy, was, gen))
-        return 0;
+        return HKM_PURGE_BUSY;
     size_t lost = hkm_load(&purging.bits);
     if (unlikely(lost)) { /* by a thread that a fork left behind */
         hkm_store(&purging.bits, 0);

@@ -29,7 +29,9 @@ void hkm_superslab_open(void); /* hkm_registry_open, under the lock */
 /* Maps more slots: at least `need` in a row. */
 bool hkm_superslab_grow(size_t need);
 /* Gives memory of dirty free slots back to the kernel until at most `keep` bytes are dirty; highest addresses first.  What
- * the kernel refused to take (locked memory) stays, and is not offered again until hkm_superslab_retry. */
+ * the kernel refused to take (locked memory) stays, and is not offered again until hkm_superslab_retry.  Bytes; or
+ * HKM_PURGE_BUSY, no slot's but not 0, when another thread is at it. */
+enum { HKM_PURGE_BUSY = 1 };
 size_t hkm_superslab_purge(size_t keep);
 /* Much memory from elsewhere is about to be used: what is dirty beyond the limit goes at once. */
 void hkm_superslab_expect(void);

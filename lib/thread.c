@@ -470,7 +470,8 @@ static void purge_one(struct hkm_heap *h, void *arg) { *(size_t *)arg += hkm_hea
 
 size_t hkm_thread_purge(void)
 {
-    size_t done = 0;
+    enum { MOST = 1 << 20 }; /* waits of some 50 ms, for a thread that does not come to run */
+    size_t done = 0, slots;
     struct hkm_heap *mine = hkm_thread_own();
     notice_fork();
     if (mine)
@@ -480,5 +481,7 @@ size_t hkm_thread_purge(void)
     hkm_bigcache_release();
     hkm_superslab_retry(); /* the program asks for it, so it may have unlocked memory */
     hkm_thread_each(purge_one, &done);
-    return done + hkm_superslab_purge(0);
+    for (unsigned i = 0; (slots = hkm_superslab_purge(0)) == HKM_PURGE_BUSY && i < MOST; i++)
+        hkm_os_pause();
+    return (done + slots) & ~(size_t)HKM_PURGE_BUSY;
 }

@@ -1045,6 +1045,52 @@ static void share_among_threads(size_t taken)
     check_all();
 }
 
+/* A piece that another thread is at is no end of the purge; and who orders one is told of it. */
+static pthread_barrier_t all_there;
+static void *do_pieces(void *arg)
+{
+    pthread_barrier_wait(&all_there);
+    while (hkm_superslab_purging())
+        hkm_superslab_purge_piece();
+    return arg;
+}
+static void *order(void *arg)
+{
+    pthread_barrier_wait(&all_there);
+    while (hkm_superslab_purge(0) == HKM_PURGE_BUSY)
+        continue;
+    return arg;
+}
+START_TEST(threads_purge_together)
+{
+    enum { SLOTS = 500, KEPT = (3 << 20) / HKM_SLOT_SIZE }; /* less than is purged at once; three quarters of DIRTY_KB */
+    start();
+    ck_assert(hkm_superslab_grow(SLOTS));
+    pthread_barrier_init(&all_there, NULL, 3);
+    for (unsigned round = 0; round < 10; round++) {
+        pthread_t threads[3];
+        struct hkm_slab *s = hkm_superslab_run(SLOTS, 1);
+        SET_OPTION(purge_ms, 100000);
+        give_dirty(s, SLOTS);
+        SET_OPTION(disable_purge, 0);
+        SET_OPTION(purge_ms, 1);
+        for (unsigned i = 0; i < 2; i++) {
+            hkm_superslab_keep(0);
+            usleep(20000); /* its clock is a coarse one */
+        }
+        ck_assert(hkm_superslab_purging());
+        for (unsigned i = 0; i < 3; i++)
+            threads[i] = unit_start(round % 2 && i == 2 ? order : do_pieces, NULL);
+        for (unsigned i = 0; i < 3; i++)
+            unit_join(threads[i]);
+        ck_assert_uint_le(hkm_load(&STATS->dirty), round % 2 ? 0 : KEPT);
+        SET_OPTION(disable_purge, 1);
+        check_all();
+    }
+    pthread_barrier_destroy(&all_there);
+}
+END_TEST
+
 START_TEST(threads_never_share_a_slot)
 {
     start();
@@ -1117,5 +1163,5 @@ UNIT_MAIN("superslab", CK_FORK, page_masks, growth_and_single_slots, dirty_and_f
           giving_keeps_to_the_limit, a_swing_is_not_purged, a_swing_is_found_out, prefaulted_slots_are_dirty, huge_growth,
           a_huge_page_is_purged_whole_or_not_at_all, held_slots_cost_no_calls, a_locked_huge_page_is_refused_once,
           huge_fallbacks, strangers_among_huge_pages, own_mappings, strangers_are_stepped_over, blocked_area_is_left,
-          out_of_memory, slots_become_metadata, threads_never_share_a_slot, threads_never_share_a_slot_of_a_huge_page,
-          static_slots)
+          out_of_memory, slots_become_metadata, threads_purge_together,
+          threads_never_share_a_slot, threads_never_share_a_slot_of_a_huge_page, static_slots)
