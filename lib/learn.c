@@ -453,7 +453,7 @@ HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample
     }
     if (l->mode != HKM_EVO_FROZEN) {
         adapt_pace(l, s, hkm_load(&base.dirty_kb));
-        if (may_learn(l))
+        if (may_learn(l) && l->mode == HKM_EVO_LEARN) /* else what is promised of CACHE_KB is kept */
             adapt_caches(l, s, hkm_load(&base.cache_kb));
     }
     if (hkm_learn_explodes(l, s)) {

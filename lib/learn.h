@@ -9,7 +9,7 @@
  * ELO: strategies of one group play against what is in force, in epochs A-B-B-A; the outcome is the cost per slow event.
  * EVO: what has won by 2 % and beyond doubt is a canary for some epochs, one of 16, then in force; when nothing is left to be
  * played, the policy is frozen until the cost drifts.  What costs 5 % more than it did, in time or memory, is taken back.
- * ACE: the budget of the Unified Caches follows what they were refused.
+ * ACE: what was given back in vain is kept; and, with the trials, the budget of the Unified Caches follows what they were refused.
  */
 #ifndef HKM_LEARN_H
 #define HKM_LEARN_H

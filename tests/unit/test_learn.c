@@ -273,8 +273,7 @@ START_TEST(what_comes_back_is_kept)
 {
     const struct hkm_learn_sample still = { .ms = 100, .events = 1000, .slow_ns = 1000000 };
     struct hkm_learn_sample s = still;
-    begin(HKM_EVO_LEARN);
-    l.playable = 0;
+    begin(HKM_EVO_CANARY);
     s.faults = s.returned = s.purged = 2000;
     for (unsigned i = 0; i < 9; i++) {
         epoch(&s);
@@ -306,8 +305,7 @@ END_TEST
 /* A heap that grows gives nothing back, and one that shrinks needs nothing again. */
 START_TEST(what_does_not_come_back_is_not)
 {
-    begin(HKM_EVO_LEARN);
-    l.playable = 0;
+    begin(HKM_EVO_CANARY);
     for (unsigned i = 0; i < 400; i++) {
         struct hkm_learn_sample s = { .ms = 100, .events = 1000, .slow_ns = 1000000 };
         if (i % 200 < 50)
@@ -324,8 +322,7 @@ END_TEST
 START_TEST(options_are_not_raised)
 {
     struct hkm_learn_sample s = { .ms = 1000, .events = 20000, .slow_ns = 1000000, .faults = 9999, .returned = 9999 };
-    begin(HKM_EVO_LEARN);
-    l.playable = 0;
+    begin(HKM_EVO_CANARY);
     for (unsigned i = 0; i < 10; i++) {
         policy = hkm_policy_default;
         hkm_store(&policy.purge_ms, 77);
@@ -366,10 +363,14 @@ END_TEST
 
 START_TEST(budget_of_the_caches)
 {
-    begin(HKM_EVO_LEARN);
     struct hkm_learn_sample s = { .ms = 100, .events = 100000, .slow_ns = 1000000, .misses = 1000, .denied = 500,
                                   .allowed = 64 * MIB };
     uint64_t last = 65536;
+    begin(HKM_EVO_CANARY); /* what is promised is kept */
+    for (unsigned i = 0; i < 100; i++)
+        epoch(&s);
+    ck_assert_uint_eq(hkm_load(&policy.cache_kb), last);
+    begin(HKM_EVO_LEARN);
     for (unsigned i = 0; i < 100; i++) {
         epoch(&s);
         ck_assert_uint_ge(hkm_load(&policy.cache_kb), last);
