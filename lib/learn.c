@@ -388,9 +388,10 @@ static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, si
     uint64_t pays = each ? (price->fault_ns + price->purge_ns) * 1000 / each : 0, kb = price->page >> 10;
     pays = pays < 2000 ? 2000 : pays < 10000 ? pays : 10000;
     l->keep_ms = pays / 2;
-    l->credit += s->returned < many ? s->returned : 0;
-    uint64_t back = l->credit < s->faults ? l->credit : s->faults;
-    l->credit -= back;
+    /* Of what went back in this epoch nothing has come back yet, but what is known to: the faults may all have been before. */
+    uint64_t others = s->faults - s->back, back = l->credit < others ? l->credit : others;
+    l->credit += (s->returned < many ? s->returned : 0) - back;
+    back += s->back;
     uint64_t gone = s->ms < pays ? l->credit * s->ms / pays : l->credit;
     l->credit -= gone;
     l->regret = l->regret - l->regret / 8 + back;

@@ -70,7 +70,8 @@ struct hkm_learn_sample {
     uint64_t ms, events;
     uint64_t slow_ns;   /* spent in slow calls: their numbers, at the prices below */
     uint64_t faults, populated, purged; /* pages */
-    uint64_t returned; /* pages of whole slots and mappings that were purged or unmapped, and of slabs that have come back */
+    uint64_t returned; /* pages of whole slots and mappings that were purged or unmapped */
+    uint64_t back;      /* pages of slabs that were purged and have come back, which `faults` has, too */
     uint64_t idle;      /* bytes free but resident, at its end */
     uint64_t resident;  /* bytes, at its end */
     uint64_t misses, denied; /* of the Unified Caches: refills and flushes; and growth that the budget did not allow */

@@ -225,7 +225,6 @@ static size_t in_use(size_t taken)
 
 /* More than so many bytes, less one, is being given back, a piece with each slow call; 0: nothing is. */
 static hkm_word aim;
-static size_t purge(size_t keep, size_t slots);
 
 static void aim_at(size_t keep)
 {
@@ -240,7 +239,7 @@ void hkm_superslab_purge_piece(void)
     size_t keep = hkm_load(&aim) - 1;
     if (hkm_policy_dirty_limit(hkm_policy(), 0) == SIZE_MAX)
         hkm_store(&aim, 0); /* switched off in the meantime */
-    else if (keep + 1 && (!purge(keep, HKM_POLICY_PIECE) || !too_dirty(keep)))
+    else if (keep + 1 && (!hkm_superslab_purge_some(keep, HKM_POLICY_PIECE) || !too_dirty(keep)))
         hkm_store(&aim, 0);
 }
 
@@ -803,8 +802,7 @@ static size_t highest(size_t bits, size_t n)
     return bits;
 }
 
-/* About so many slots at most; or HKM_PURGE_BUSY, which says nothing of what is left to be done. */
-static size_t purge(size_t keep, size_t slots)
+size_t hkm_superslab_purge_some(size_t keep, size_t slots)
 {
     size_t gen = hkm_generation() + 1, was = hkm_load(&purging.busy), done = 0;
     if (was == gen || !hkm_cas(&purging.busy, was, gen))
@@ -828,8 +826,6 @@ static size_t purge(size_t keep, size_t slots)
     hkm_superslab_note_unmapping(done);
     return done;
 }
-
-size_t hkm_superslab_purge(size_t keep) { return purge(keep, SIZE_MAX); }
 
 bool hkm_superslab_refused(const struct hkm_slab *s) { return is_refused(s->range, hkm_slab_slot(s)); }
 

@@ -30,9 +30,10 @@ void hkm_superslab_open(void); /* hkm_registry_open, under the lock */
 bool hkm_superslab_grow(size_t need);
 /* Gives memory of dirty free slots back to the kernel until at most `keep` bytes are dirty; highest addresses first.  What
  * the kernel refused to take (locked memory) stays, and is not offered again until hkm_superslab_retry.  Bytes; or
- * HKM_PURGE_BUSY, no slot's but not 0, when another thread is at it. */
+ * HKM_PURGE_BUSY, no slot's but not 0, when another thread is at it.  The first: about so many slots at most. */
 enum { HKM_PURGE_BUSY = 1 };
-size_t hkm_superslab_purge(size_t keep);
+size_t hkm_superslab_purge_some(size_t keep, size_t slots);
+HKM_INLINE size_t hkm_superslab_purge(size_t keep) { return hkm_superslab_purge_some(keep, SIZE_MAX); }
 /* Much memory from elsewhere is about to be used: what is dirty beyond the limit goes at once. */
 void hkm_superslab_expect(void);
 void hkm_superslab_retry(void); /* the kernel may have another mind by now */

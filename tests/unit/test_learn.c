@@ -282,7 +282,9 @@ START_TEST(what_comes_back_is_kept)
     epoch(&s);
     ck_assert_uint_eq(hkm_load(&policy.dirty_kb), 4 * 4096);
     ck_assert_uint_gt(hkm_load(&policy.purge_ms), 0);
-    epoch(&s);
+    epoch(&s); /* goes back again, */
+    ck_assert_uint_eq(hkm_load(&policy.dirty_kb), 4 * 4096);
+    epoch(&s); /* and comes back */
     ck_assert_uint_eq(hkm_load(&policy.dirty_kb), 16 * 4096);
     ck_assert_uint_ge(hkm_load(&policy.bigcache_floor_kb), 64 * 4096);
     for (unsigned i = 0; i < 1000; i++) { /* nothing goes back, so it serves */
@@ -299,6 +301,22 @@ START_TEST(what_comes_back_is_kept)
     }
     ck_assert(!memcmp(&policy, &hkm_policy_default, sizeof policy));
     ck_assert_uint_eq(l.adopted + l.matches, 0);
+}
+END_TEST
+
+/* In one epoch a peak was built up and went back: as much was faulted in as was given back, but before. */
+START_TEST(a_peak_within_an_epoch)
+{
+    struct hkm_learn_sample s = { .ms = 2000, .events = 20000, .slow_ns = 1000000, .faults = 50000, .returned = 50000 };
+    begin(HKM_EVO_CANARY);
+    epoch(&s);
+    s.faults = s.returned = 0;
+    for (unsigned i = 0; i < 10; i++)
+        epoch(&s);
+    ck_assert_uint_eq(l.raised, 0);
+    s.faults = s.back = 2000; /* of slabs it is known */
+    epoch(&s);
+    ck_assert_uint_eq(l.raised, 1);
 }
 END_TEST
 
@@ -391,5 +409,5 @@ START_TEST(budget_of_the_caches)
 END_TEST
 
 UNIT_MAIN("learn", CK_FORK, strategies, options_are_left_alone, cost, waiting, the_better_one_wins, drift, roll_back, canaries,
-          loss_is_bounded, replay, nothing_is_tried_when_frozen, strange_epochs, what_comes_back_is_kept,
+          loss_is_bounded, replay, nothing_is_tried_when_frozen, strange_epochs, what_comes_back_is_kept, a_peak_within_an_epoch,
           what_does_not_come_back_is_not, options_are_not_raised, explosions, budget_of_the_caches)
