@@ -9,8 +9,6 @@
 . "$(dirname "$0")/window.sh"
 ! grep -qs 'define HKM_LEARNING 0' "${top_builddir-.}/config.h" || skip_all "built without learning"
 
-option() { gives 0 stat --json "$pid" && number "$scratch/out" "$1"; }
-is() { [ "$(option "$1")" = "$2" ] || { echo "$1 is $(option "$1"), not $2"; return 1; }; }
 above() { [ "$(option "$1")" -gt "$2" ] || { echo "$1 is $(option "$1"), not above $2"; return 1; }; }
 
 # What is too much goes back at once, so that it soon shows how vain that is.

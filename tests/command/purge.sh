@@ -13,9 +13,6 @@ for words in "purge" "purge x" "purge 1 2" "purge --bogus 1" "purge --wait x 1" 
     ok "\"hakmem $words\": wrong usage" gives 2 $words
 done
 
-option() { gives 0 stat --json "$pid" && number "$scratch/out" "$1"; }
-is() { [ "$(option "$1")" = "$2" ] || { echo "$1 is $(option "$1"), not $2"; return 1; }; }
-
 start "$scratch/stand" run
 purged() {
     local before after

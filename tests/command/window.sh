@@ -157,7 +157,7 @@ start() { # PROGRAM [WORD]
     "$@" >"$scratch/own" 2>/dev/null &
     pid=$!
     pids+=("$pid")
-    for _ in {1..200}; do
+    for _ in {1..1200}; do
         [ ! -s "$scratch/own" ] || break
         sleep 0.05
     done
@@ -172,6 +172,9 @@ stop() { # PID
 number() { # FILE KEY
     grep -o "\"$2\": [0-9]*" "$1" | sed -n '1s/.*: //p'
 }
+# A number of the process, by its key; and what it is to be.
+option() { gives 0 stat --json "$pid" && number "$scratch/out" "$1"; }
+is() { [ "$(option "$1")" = "$2" ] || { echo "$1 is $(option "$1"), not $2"; return 1; }; }
 json() { gives 0 stat --json "$1" && cp "$scratch/out" "$scratch/json"; }
 # Every number that the process knows of itself is what is read from outside.
 agree() {
