@@ -220,7 +220,8 @@ static uint64_t purge_tick(uint64_t n)
         bench_die("micro: the thread has no heap");
     for (uint64_t i = 0; i < n; i++) {
         hkm_store(&h->events, hkm_load(&h->events) + 1);
-        hkm_purge_tick(h);
+        if (hkm_purge_is_due(h))
+            hkm_purge_slow(h);
     }
     return n;
 }

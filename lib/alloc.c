@@ -292,8 +292,9 @@ static void *told(void *p, size_t size, bool zero)
     return p;
 }
 
-static void *take(size_t size, bool zero, const void *site)
+static __attribute__((noinline)) void *take(size_t size, bool zero, const void *site)
 {
+    hkm_thread_heed();
     if (!HKM_VALGRIND)
         return serve(size, zero, site);
     if (size > PTRDIFF_MAX)
@@ -326,7 +327,7 @@ void *hkm_alloc_slow(size_t size, const void *site)
 void *hkm_alloc_above(size_t size, const void *site)
 {
     void *p;
-    if (unlikely(!hkm_tls.below))
+    if (unlikely(hkm_tls.below <= HKM_CALLED))
         return take(size, false, site);
     struct hkm_heap *h = hkm_tls.heap;
     if (size <= HKM_MID_MAX) {
@@ -354,7 +355,7 @@ void *hkm_alloc(size_t size, const void *site)
 
 void *hkm_alloc_zeroed(size_t size, const void *site)
 {
-    if (!HKM_HARDENED && likely(hkm_tls.below) && likely(size <= HKM_MID_MAX)) {
+    if (!HKM_HARDENED && likely(hkm_tls.below > HKM_CALLED) && likely(size <= HKM_MID_MAX)) {
         struct hkm_heap *h = hkm_tls.heap;
         unsigned cls = hkm_class_of(size);
         void *p = h->bin[cls] ? take_cached(h, h->bin[cls], cls) : NULL;

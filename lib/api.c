@@ -18,7 +18,7 @@ const char *hak_version(void) { return HAK_VERSION_STRING; }
 void *hak_malloc(size_t size) { return hkm_alloc_fast(size); }
 void hak_free(void *p) { hkm_free_fast(p); }
 void *hak_calloc(size_t count, size_t size) { return hkm_alloc_zeroed_fast(count, size); }
-void *hak_realloc(void *p, size_t size) { return hkm_alloc_resize_fast(p, size); }
+void *hak_realloc(void *p, size_t size) { return hkm_realloc(p, size); }
 
 void *hak_reallocarray(void *p, size_t count, size_t size)
 {
@@ -40,14 +40,14 @@ size_t hak_malloc_usable_size(void *p) { return hkm_alloc_usable(p); }
 void hak_free_sized(void *p, size_t size)
 {
     (void)size;
-    hkm_free_fast(p);
+    hkm_free(p);
 }
 
 void hak_free_aligned_sized(void *p, size_t alignment, size_t size)
 {
     (void)alignment;
     (void)size;
-    hkm_free_fast(p);
+    hkm_free(p);
 }
 
 void *hak_alloc_at(size_t size, const void *site)

@@ -90,6 +90,8 @@ struct hkm_heap {
     bool charged;              /* owner: and they count among those of all heaps */
     hkm_word events;           /* owner writes: refills, flushes and other slow calls */
     hkm_word seen_events, seen_free; /* purge.c, one thread at a time: what they were at its last visit */
+    size_t called;             /* owner, thread.c: ms: when its malloc was last called to the slow way, */
+    size_t calls;              /* and how often it may be before time passes */
     hkm_word denied;           /* owner writes: caches that the budget did not let grow */
     unsigned run_frees;        /* owner: of runs, that found no room in the cache, since it was last enlarged */
     unsigned run_misses;       /* owner: requests for runs that it had not, no more than such frees before them */

@@ -41,8 +41,11 @@ HKM_EXPORT void *calloc(size_t count, size_t size) { return hkm_alloc_zeroed_fas
 
 HKM_EXPORT void *realloc(void *p, size_t size) { return hkm_alloc_resize_fast(p, size); }
 
+__typeof__(free) hkm_free __attribute__((alias("free"), nothrow, leaf));
+__typeof__(realloc) hkm_realloc __attribute__((alias("realloc"), nothrow, leaf));
+
 HKM_EXPORT void cfree(void *p);
-HKM_EXPORT void cfree(void *p) { hkm_free_fast(p); }
+HKM_EXPORT void cfree(void *p) { hkm_free(p); }
 
 HKM_EXPORT void *memalign(size_t alignment, size_t size) { return hkm_alloc_rounded(alignment, size); }
 

@@ -349,6 +349,12 @@ size_t hkm_policy_spare(const struct hkm_policy *p, size_t slots, size_t waited)
     return halvings < HKM_WORD_BITS ? slots - (slots >> halvings) : slots;
 }
 
+unsigned hkm_policy_pieces(size_t waited)
+{
+    size_t n = 1 + waited / HKM_POLICY_PIECE_MS;
+    return n < HKM_POLICY_PIECES ? (unsigned)n : HKM_POLICY_PIECES;
+}
+
 size_t hkm_policy_purge_ms(const struct hkm_policy *p) { return hkm_load(&p->purge_ms); }
 
 enum hkm_look hkm_policy_look(const struct hkm_policy *p, size_t used, size_t idle, size_t more, size_t waited)

@@ -82,6 +82,10 @@ enum { HKM_POLICY_LOOK_SOON = 4 << 20 }; /* a heap with so many bytes more free 
 enum { HKM_POLICY_LOOK = 32, HKM_POLICY_LOOK_SLOTS = 4096, HKM_POLICY_LOOK_SLABS = 512, HKM_POLICY_LOOK_CALLS = 32,
        HKM_POLICY_LOOK_ALL_CALLS = 64 }; /* in a look for all: who frees that much waits for the kernel anyway */
 enum { HKM_POLICY_PIECE = 64 }; /* free slots that one slow call purges */
+/* So many of these pieces are done at once where so many ms have passed since the last one: a process that is mostly idle gives
+ * back at its next calls what it would take a hundred for. */
+enum { HKM_POLICY_PIECES = 8, HKM_POLICY_PIECE_MS = 8 };
+unsigned hkm_policy_pieces(size_t waited);
 /* What was given back at once, be it free slots or pages in a look for all, was so in vain when half of it is in use again
  * within so many hkm_policy_purge_ms: the heap swings.  For so many of them no look is for all, then, and four
  * times as much in free slots may stay. */

@@ -15,6 +15,7 @@
  */
 #define HKM_SMALL
 #include "purge.h"
+#include "bigcache.h"
 #include "os.h"
 #include "teach.h"
 
@@ -27,6 +28,7 @@ static struct HKM_OWN_LINES {
     size_t slot;
     size_t young;            /* bytes that were too young, so far */
     size_t given;            /* bytes given back, so far */
+    size_t worked;           /* ms: when a piece was done last */
     size_t settled;          /* bytes free in slabs that no look needs to be made for: seen, and with blocks in use between */
     size_t ended;            /* ms: when the last one had come to its end */
     /* The last look for all: what it gave back, what was in use then, and when; and until when there is none again. */
@@ -129,14 +131,14 @@ static void end_look(size_t now)
     hkm_store(&mode, HKM_LOOK_NOT);
 }
 
-/* A piece of the look. */
-static void go_on(size_t now)
+/* Some pieces of the look. */
+static void go_on(size_t now, unsigned pieces)
 {
     struct gather g = { 0 };
     bool all = hkm_load(&mode) == HKM_LOOK_ALL;
     size_t age = all ? 0 : hkm_policy_purge_ms(hkm_policy());
-    unsigned slots = HKM_POLICY_LOOK_SLOTS, slabs = HKM_POLICY_LOOK_SLABS;
-    unsigned calls = all ? HKM_POLICY_LOOK_ALL_CALLS : HKM_POLICY_LOOK_CALLS;
+    unsigned slots = pieces * HKM_POLICY_LOOK_SLOTS, slabs = pieces * HKM_POLICY_LOOK_SLABS;
+    unsigned calls = pieces * (all ? HKM_POLICY_LOOK_ALL_CALLS : HKM_POLICY_LOOK_CALLS);
     while (slots && slabs && g.calls < calls) {
         struct hkm_range *r = look.range;
         if (look.slot >= hkm_load_acq(&r->used)) {
@@ -168,6 +170,7 @@ static void check(size_t now)
         hkm_heap_tend(h);
     size_t idle = free_in_slabs(), used = used_beside(idle), ms = hkm_policy_purge_ms(policy);
     hkm_superslab_keep(idle);
+    hkm_bigcache_age();
     if (idle < look.settled)
         look.settled = idle;
     if (look.all_given && used >= look.all_used + look.all_given / 2) {
@@ -204,9 +207,13 @@ void hkm_purge_slow(const struct hkm_heap *h)
     }
     if (hkm_policy_dirty_limit(policy, 0) == SIZE_MAX)
         hkm_store(&mode, HKM_LOOK_NOT); /* switched off in the meantime */
-    if (hkm_superslab_purging())
-        hkm_superslab_purge_piece();
-    if (hkm_load(&mode) != HKM_LOOK_NOT)
-        go_on(now);
+    if (hkm_purge_busy()) {
+        unsigned pieces = hkm_policy_pieces(now - look.worked);
+        look.worked = now;
+        if (hkm_superslab_purging())
+            hkm_superslab_purge_piece(pieces);
+        if (hkm_load(&mode) != HKM_LOOK_NOT)
+            go_on(now, pieces);
+    }
     leave();
 }

@@ -10,15 +10,14 @@
 #include "policy.h"
 #include "superslab.h"
 
-void hkm_purge_slow(const struct hkm_heap *h); /* what follows, when there may be something to do */
+void hkm_purge_slow(const struct hkm_heap *h); /* a bit of what there is to do */
 bool hkm_purge_busy(void); /* a look is under way */
 
-/* Called after each refill, flush, free in the nursery, and free or allocation of a run that took the slow way; no lock is held
- * but perhaps that of the late heap.  Of the calls that find nothing under way, a few read the clock. */
-HKM_INLINE void hkm_purge_tick(const struct hkm_heap *h)
+/* Whether hkm_purge_slow is to be called.  Asked after each refill, flush, free in the nursery, and free or allocation of a run
+ * that took the slow way; no lock is held but perhaps that of the late heap.  Where nothing is under way, few of them are due. */
+HKM_INLINE bool hkm_purge_is_due(const struct hkm_heap *h)
 {
-    if (hkm_load(&hkm_superslab_stats.mapped) > HKM_POLICY_LOOK && (hkm_load(&h->events) % 4 == 0 || hkm_purge_busy()))
-        hkm_purge_slow(h);
+    return hkm_load(&hkm_superslab_stats.mapped) > HKM_POLICY_LOOK && (hkm_load(&h->events) % 4 == 0 || hkm_purge_busy());
 }
 
 #endif

@@ -234,12 +234,12 @@ static void aim_at(size_t keep)
 
 bool hkm_superslab_purging(void) { return hkm_load(&aim) != 0; }
 
-void hkm_superslab_purge_piece(void)
+void hkm_superslab_purge_piece(unsigned pieces)
 {
     size_t keep = hkm_load(&aim) - 1;
     if (hkm_policy_dirty_limit(hkm_policy(), 0) == SIZE_MAX)
         hkm_store(&aim, 0); /* switched off in the meantime */
-    else if (keep + 1 && (!hkm_superslab_purge_some(keep, HKM_POLICY_PIECE) || !too_dirty(keep)))
+    else if (keep + 1 && (!hkm_superslab_purge_some(keep, pieces * HKM_POLICY_PIECE) || !too_dirty(keep)))
         hkm_store(&aim, 0);
 }
 
@@ -343,7 +343,7 @@ void hkm_superslab_give(struct hkm_slab *first, size_t count)
     if (dirty) {
         note_swing(taken + count);
         keep_to_limits(in_use(taken));
-        hkm_superslab_purge_piece();
+        hkm_superslab_purge_piece(1);
     }
 }
 

@@ -56,7 +56,7 @@ bool hkm_superslab_refused(const struct hkm_slab *s); /* the kernel would not pu
  * should be, and gives half of those back that nobody needed for hkm_policy_purge_ms. */
 void hkm_superslab_keep(size_t idle);
 bool hkm_superslab_purging(void);    /* there is something left to do of what was found to be too much: */
-void hkm_superslab_purge_piece(void); /* does a part of it */
+void hkm_superslab_purge_piece(unsigned pieces); /* does a part of it */
 
 /* Bytes of slots that are taken, and of those that are free and dirty. */
 size_t hkm_superslab_taken(void);

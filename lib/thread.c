@@ -422,12 +422,42 @@ static size_t purge_all(void)
     return hkm_load(&hkm_superslab_stats.purged) - before; /* slots may also be purged as they become free on the way */
 }
 
+/* A thread whose caches have all that it needs takes no slow way for long, and what waits to go back in time would wait with it.
+ * So its next malloc of a small block is called to hkm_thread_called, but not more often than four times in a millisecond, and some
+ * hundred times after a while without: a busy thread has slow calls enough, or is too busy to be asked. */
+static __attribute__((noinline)) void purge_and_call(const struct hkm_heap *h)
+{
+    hkm_purge_slow(h);
+    if (hkm_tls.below > HKM_CALLED && (h->calls || hkm_load(&hkm_slab_clock) != h->called))
+        hkm_tls.below = HKM_CALLED;
+}
+
 /* Now and then each slow call comes here, with no lock but perhaps that of the late heap. */
 HKM_INLINE void tick(struct hkm_heap *h)
 {
-    hkm_purge_tick(h);
+    if (hkm_purge_is_due(h))
+        purge_and_call(h);
     if (unlikely(hkm_live_asked()))
         hkm_live_serve(purge_all);
+}
+
+HKM_COLD void hkm_thread_called(void)
+{
+    enum { EACH_MS = 4, MOST = 512 };
+    struct hkm_heap *h = hkm_tls.heap;
+    size_t now = hkm_os_ms(), passed = now - h->called;
+    hkm_tls.below = HKM_TINY_MAX + 1;
+    if (!passed && h->calls) {
+        h->calls--;
+        hkm_tls.below = HKM_CALLED;
+    } else if (passed) {
+        h->called = now;
+        passed = passed < MOST / EACH_MS ? h->calls + passed * EACH_MS : MOST;
+        h->calls = passed < MOST ? passed : MOST;
+        notice_fork();
+        hkm_store(&h->events, (hkm_load(&h->events) | 3) + 1); /* purging is due then, and the heap is in use */
+        tick(h);
+    }
 }
 
 void *hkm_thread_refill(struct hkm_heap *h, unsigned cls)

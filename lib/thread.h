@@ -13,9 +13,10 @@
  * have a heap from those that have none, for which no size is small: the fast path needs one test for both. */
 struct hkm_tls {
     struct hkm_heap *heap; /* NULL: none yet; HKM_LATE: the thread is ending and has given up its heap for good */
-    size_t below;          /* HKM_TINY_MAX + 1 while `heap` is a heap, else 0; set after it and cleared before it */
+    size_t below;          /* HKM_TINY_MAX + 1 (or HKM_CALLED) while `heap` is a heap, else 0; set after it and cleared before it */
 };
 #define HKM_LATE ((struct hkm_heap *)-1)
+#define HKM_CALLED ((size_t)1) /* the next malloc is to take the slow way, as no size but 0 is below: see hkm_thread_called */
 extern __thread struct hkm_tls hkm_tls __attribute__((tls_model("initial-exec"), visibility("hidden")));
 
 /* For slow paths: the calling thread's heap, made or adopted if need be; NULL when memory is out.  A thread past the
@@ -33,6 +34,13 @@ void *hkm_thread_refill(struct hkm_heap *h, unsigned cls);
 void hkm_thread_full(struct hkm_bin *b);
 /* Something took the slow way: a moment to give idle memory back, of this and other heaps. */
 void hkm_thread_tick(void);
+/* A malloc that was called, or any other that took a slow way: sees to it, and the thread is called again or is not. */
+void hkm_thread_called(void);
+HKM_INLINE void hkm_thread_heed(void)
+{
+    if (unlikely(hkm_tls.below == HKM_CALLED))
+        hkm_thread_called();
+}
 /* A free found the registry shut: sees to what a fork left, and opens it. */
 void hkm_thread_open(void);
 size_t hkm_thread_release_runs(struct hkm_heap *h); /* hkm_heap_release_runs of the caller's heap */

@@ -424,6 +424,11 @@ END_TEST
 
 START_TEST(spare)
 {
+    ck_assert_uint_eq(hkm_policy_pieces(0), 1);
+    ck_assert_uint_eq(hkm_policy_pieces(HKM_POLICY_PIECE_MS - 1), 1);
+    ck_assert_uint_eq(hkm_policy_pieces(HKM_POLICY_PIECE_MS), 2);
+    ck_assert_uint_eq(hkm_policy_pieces(100), HKM_POLICY_PIECES);
+    ck_assert_uint_eq(hkm_policy_pieces(SIZE_MAX), HKM_POLICY_PIECES);
     ck_assert_uint_eq(hkm_policy_spare(hkm_policy(), 100, 999), 0);
     ck_assert_uint_eq(hkm_policy_spare(hkm_policy(), 100, 1000), 50);
     ck_assert_uint_eq(hkm_policy_spare(hkm_policy(), 100, 3000), 88);

@@ -5,6 +5,7 @@
  */
 #include "purge.h"
 #include "alloc.h"
+#include "bigcache.h"
 #include "option.h"
 #include "policy.h"
 #include "unit.h"
@@ -91,6 +92,75 @@ START_TEST(idle_pages_come_back)
     for (size_t i = 0; i < N; i++)
         expect(all_bytes(p[i], SIZE, i % EACH ? 3 : (unsigned char)(i % 251)));
     ck_assert(hkm_heap_valid(hkm_thread_own()));
+}
+END_TEST
+
+/* One of four looks at the time. */
+static void last_slow_calls(void)
+{
+    usleep(20000);
+    for (int i = 0; i < 4; i++)
+        hkm_thread_tick();
+}
+
+/* A thread that frees as much as it takes, and now and then, needs no slow call for that. */
+START_TEST(the_caches_serve_all)
+{
+    start();
+    take_all();
+    SET_OPTION(disable_purge, 1);
+    give_most();
+    last_slow_calls();
+    SET_OPTION(disable_purge, 0);
+    struct hkm_heap *h = hkm_thread_own();
+    size_t purged = PURGED, refills = hkm_load(&h->count.refills), flushes = hkm_load(&h->count.flushes);
+    for (int i = 0; i < 400 && PURGED - purged < pages_expected(); i++) {
+        usleep(10000);
+        hkm_free_fast(i % 2 ? hkm_alloc_fast(SIZE) : hkm_alloc_zeroed_fast(1, SIZE));
+    }
+    ck_assert_uint_ge(PURGED - purged, pages_expected());
+    ck_assert_uint_le(hkm_load(&h->count.refills) - refills, 1);
+    ck_assert_uint_eq(hkm_load(&h->count.flushes), flushes);
+    ck_assert(survivors_whole());
+}
+END_TEST
+
+/* It is called four times in a millisecond at most, and some hundred times after a while without. */
+START_TEST(a_busy_thread_is_seldom_called)
+{
+    start();
+    take_all();
+    last_slow_calls();
+    struct hkm_heap *h = hkm_thread_own();
+    size_t slow = hkm_load(&h->count.refills) + hkm_load(&h->count.flushes), calls = 0;
+    size_t began = hkm_os_ms();
+    for (int i = 0; i < 100000; i++) {
+        calls += hkm_tls.below == HKM_CALLED;
+        hkm_free_fast(hkm_alloc_fast(SIZE));
+    }
+    ck_assert_uint_gt(calls, 0);
+    /* Each slow call may call it anew, and the clock goes by 10 ms where it is slow. */
+    slow = hkm_load(&h->count.refills) + hkm_load(&h->count.flushes) - slow;
+    ck_assert_uint_le(calls, 512 + slow + 4 * (hkm_os_ms() - began + 10));
+    ck_assert_uint_eq(hkm_thread_own() == h, 1);
+    give_most();
+}
+END_TEST
+
+/* What the BigCache has goes by its age, too, where nobody asks for big blocks any more. */
+START_TEST(big_blocks_age_without_others)
+{
+    start();
+    SET_OPTION(dirty_kb, 4096);
+    for (int i = 0; i < 3; i++) { /* a size that is asked for again is kept */
+        char *big = hkm_alloc(3 * MIB, NULL);
+        expect(big != NULL && memset(big, 1, 3 * MIB));
+        hkm_free_fast(big);
+    }
+    ck_assert_uint_ge(hkm_bigcache_bytes(), 3 * MIB);
+    SET_OPTION(dirty_kb, 64);
+    tick(MS * 4);
+    ck_assert_uint_eq(hkm_bigcache_bytes(), 0);
 }
 END_TEST
 
@@ -220,4 +290,5 @@ START_TEST(fork_in_the_middle_of_a_look)
 END_TEST
 
 UNIT_MAIN("purge", CK_FORK, idle_pages_come_back, idle_heaps_of_other_threads, remote_frees_of_a_sleeping_owner,
-          not_when_switched_off, pages_in_use_stay, nobody_waits, fork_in_the_middle_of_a_look)
+          not_when_switched_off, pages_in_use_stay, nobody_waits, fork_in_the_middle_of_a_look, big_blocks_age_without_others,
+          the_caches_serve_all, a_busy_thread_is_seldom_called)

@@ -518,7 +518,7 @@ START_TEST(a_swing_is_not_purged)
     ck_assert_uint_ge(hkm_load(&STATS->dirty) + HKM_POLICY_PIECE, least);
     while (hkm_superslab_purging()) {
         least = hkm_load(&STATS->dirty);
-        hkm_superslab_purge_piece();
+        hkm_superslab_purge_piece(1);
         ck_assert_uint_ge(hkm_load(&STATS->dirty) + HKM_POLICY_PIECE, least);
     }
     ck_assert_uint_le(hkm_load(&STATS->dirty), 10);
@@ -1051,7 +1051,7 @@ static void *do_pieces(void *arg)
 {
     pthread_barrier_wait(&all_there);
     while (hkm_superslab_purging())
-        hkm_superslab_purge_piece();
+        hkm_superslab_purge_piece(1);
     return arg;
 }
 static void *order(void *arg)
