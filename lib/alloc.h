@@ -142,10 +142,6 @@ HKM_INLINE void hkm_free_fast(void *p)
     hkm_free_slow(p);
 }
 
-/* Our free and realloc, whosever those names are in this process: where a jump is good enough. */
-void hkm_free(void *p) HKM_HIDDEN;
-void *hkm_realloc(void *p, size_t size) HKM_HIDDEN;
-
 /* realloc.  Small and mid blocks of this thread are moved within its caches; all else, and whatever may be wrong, the long
  * way. */
 HKM_INLINE void *hkm_alloc_resize_fast(void *p, size_t size)

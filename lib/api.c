@@ -18,7 +18,7 @@ const char *hak_version(void) { return HAK_VERSION_STRING; }
 void *hak_malloc(size_t size) { return hkm_alloc_fast(size); }
 void hak_free(void *p) { hkm_free_fast(p); }
 void *hak_calloc(size_t count, size_t size) { return hkm_alloc_zeroed_fast(count, size); }
-void *hak_realloc(void *p, size_t size) { return hkm_realloc(p, size); }
+void *hak_realloc(void *p, size_t size) { return hkm_alloc_resize_fast(p, size); }
 
 void *hak_reallocarray(void *p, size_t count, size_t size)
 {
@@ -37,17 +37,19 @@ int hak_posix_memalign(void **result, size_t alignment, size_t size)
 
 size_t hak_malloc_usable_size(void *p) { return hkm_alloc_usable(p); }
 
+static __typeof__(hak_free) own_free __attribute__((alias("hak_free")));
+
 void hak_free_sized(void *p, size_t size)
 {
     (void)size;
-    hkm_free(p);
+    own_free(p);
 }
 
 void hak_free_aligned_sized(void *p, size_t alignment, size_t size)
 {
     (void)alignment;
     (void)size;
-    hkm_free(p);
+    own_free(p);
 }
 
 void *hak_alloc_at(size_t size, const void *site)
@@ -65,7 +67,7 @@ void hak_free_at(void *p, size_t size, const void *site)
 {
     if (p && size && site)
         hkm_site_label(site, size, true);
-    hkm_free_fast(p);
+    own_free(p);
 }
 
 int hak_stats_get(struct hak_stats *stats, size_t size)

@@ -41,11 +41,9 @@ HKM_EXPORT void *calloc(size_t count, size_t size) { return hkm_alloc_zeroed_fas
 
 HKM_EXPORT void *realloc(void *p, size_t size) { return hkm_alloc_resize_fast(p, size); }
 
-__typeof__(free) hkm_free __attribute__((alias("free"), nothrow, leaf));
-__typeof__(realloc) hkm_realloc __attribute__((alias("realloc"), nothrow, leaf));
-
 HKM_EXPORT void cfree(void *p);
-HKM_EXPORT void cfree(void *p) { hkm_free(p); }
+static __typeof__(cfree) own_free __attribute__((alias("free"), nothrow));
+HKM_EXPORT void cfree(void *p) { own_free(p); }
 
 HKM_EXPORT void *memalign(size_t alignment, size_t size) { return hkm_alloc_rounded(alignment, size); }
 
@@ -62,7 +60,7 @@ HKM_EXPORT void *valloc(size_t size)
     return hkm_alloc_aligned(hkm_os.page, size);
 }
 
-HKM_EXPORT void *pvalloc(size_t size)
+HKM_EXPORT HKM_COLD void *pvalloc(size_t size)
 {
     hkm_os_init();
     size_t up = hkm_round_up(size, hkm_os.page);
@@ -83,7 +81,7 @@ HKM_EXPORT size_t malloc_usable_size(void *p) { return hkm_alloc_usable(p); }
 /* What the fields mean here: arena is address space mapped for slots, hblks and hblkhd count blocks with mappings of their
  * own, fsmblks is in Unified Caches, uordblks is in blocks that the program holds, fordblks is all the rest of
  * arena, keepcost is what malloc_trim could give back. */
-HKM_EXPORT struct mallinfo2 mallinfo2(void)
+HKM_EXPORT HKM_COLD struct mallinfo2 mallinfo2(void)
 {
     struct hak_stats s;
     struct mallinfo2 m, (*theirs)(void) = PASSED(mallinfo2);
@@ -106,7 +104,7 @@ static int clip(size_t n) { return n > __INT_MAX__ ? __INT_MAX__ : (int)n; }
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-HKM_EXPORT struct mallinfo mallinfo(void)
+HKM_EXPORT HKM_COLD struct mallinfo mallinfo(void)
 {
     struct mallinfo2 m = mallinfo2();
     struct mallinfo old;
@@ -125,7 +123,7 @@ HKM_EXPORT struct mallinfo mallinfo(void)
 
 /* M_TRIM_THRESHOLD sets how much free memory is kept.  The other parameters describe an allocator that this is not: they
  * are accepted and change nothing. */
-HKM_EXPORT int mallopt(int param, int value)
+HKM_EXPORT HKM_COLD int mallopt(int param, int value)
 {
     int (*theirs)(int, int) = PASSED(mallopt);
     if (theirs)
@@ -140,13 +138,13 @@ HKM_EXPORT int mallopt(int param, int value)
     }
 }
 
-HKM_EXPORT int malloc_trim(size_t pad)
+HKM_EXPORT HKM_COLD int malloc_trim(size_t pad)
 {
     int (*theirs)(size_t) = PASSED(malloc_trim);
     return theirs ? theirs(pad) : hkm_alloc_purge() != 0;
 }
 
-HKM_EXPORT void malloc_stats(void)
+HKM_EXPORT HKM_COLD void malloc_stats(void)
 {
     struct hak_stats s;
     void (*theirs)(void) = PASSED(malloc_stats);
@@ -173,7 +171,7 @@ static void attribute(FILE *out, const char *kind, uint64_t count, uint64_t size
     fwrite(m.text, 1, m.len, out);
 }
 
-HKM_EXPORT int malloc_info(int options, FILE *out)
+HKM_EXPORT HKM_COLD int malloc_info(int options, FILE *out)
 {
     struct hak_stats s;
     int (*theirs)(int, FILE *) = PASSED(malloc_info);
