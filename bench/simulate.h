@@ -41,7 +41,7 @@ static inline void sim_swing(struct hkm_learn_sample *s, size_t mib, size_t ms, 
 static inline struct hkm_learn_sample sim_epoch(const struct sim_phase *ph, const struct hkm_policy *p, uint64_t *rnd)
 {
     struct hkm_learn_sample s = { .ms = HKM_LEARN_EPOCH_MS, .events = ph->events, .misses = ph->events };
-    sim_swing(&s, ph->slots, ph->slots_ms, hkm_policy_dirty_most(p, 0) >> 20, hkm_policy_purge_ms(p));
+    sim_swing(&s, ph->slots, ph->slots_ms, hkm_policy_dirty_most(p, 0, false) >> 20, hkm_policy_purge_ms(p));
     sim_swing(&s, ph->big, ph->big_ms, hkm_policy_bigcache(p, 0) >> 20, hkm_load(&p->bigcache_ms));
     s.slow_ns = (uint64_t)ph->events * 500;
     s.resident = s.idle + ((uint64_t)200 << 20);

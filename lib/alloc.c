@@ -227,8 +227,8 @@ static void *take_large(size_t size, size_t alignment, bool zero, const void *si
         do
             p = hkm_mid_alloc(size, alignment, zero, site);
         while (!p && ((h && hkm_thread_release_runs(h)) || hkm_bigcache_release()));
-        hkm_thread_tick();
     }
+    hkm_thread_tick();
     if (p)
         count_large(true);
     return p;

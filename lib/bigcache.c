@@ -7,6 +7,7 @@
  * clears it by compare-and-swap has the block, who finds it 0 may put one there.  What stands beside it are hints, written
  * after it, which may be another block's for a moment: so what was taken is measured by its own record.
  */
+#define HKM_SMALL
 #include "bigcache.h"
 #include "big.h"
 #include "meta.h"
@@ -238,7 +239,7 @@ HKM_COLD void hkm_bigcache_age(void)
         return;
     const struct hkm_policy *policy = hkm_policy();
     size_t live = hkm_superslab_taken() + hkm_big_mapped(), limit;
-    limit = hkm_policy_dirty_limit(policy, live > all ? live - all : 0);
+    limit = hkm_policy_dirty_old(policy, live > all ? live - all : 0);
     if (limit == SIZE_MAX || hkm_superslab_dirty() + all <= limit)
         return;
     size_t now = hkm_os_ms(), last = hkm_load(&looked), ms = hkm_load(&policy->bigcache_ms);

@@ -392,10 +392,10 @@ static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, si
     uint64_t others = s->faults - s->back, back = l->credit < others ? l->credit : others;
     l->credit += (s->returned < many ? s->returned : 0) - back;
     back += s->back;
-    uint64_t gone = s->ms < pays ? l->credit * s->ms / pays : l->credit;
+    uint64_t gone = s->ms < pays ? (l->credit * s->ms + pays - 1) / pays : l->credit;
     l->credit -= gone;
     l->regret = l->regret - l->regret / 8 + back;
-    uint64_t most = l->kept_kb / kb * (uint64_t)16; /* what a burst may leave there */
+    uint64_t most = l->kept_kb / kb * (uint64_t)2; /* in free slots, and in the BigCache */
     l->trust += back;
     l->trust = l->trust < most ? l->trust : most;
     l->trust -= gone < l->trust ? gone : l->trust;
@@ -414,6 +414,7 @@ static void adapt_pace(struct hkm_learn *l, const struct hkm_learn_sample *s, si
 }
 
 /* Only rows that are as the options' defaults. */
+#define is_default(base, field) (hkm_load(&(base)->field) == hkm_load(&hkm_policy_default.field))
 static HKM_COLD void raise(struct hkm_policy *p, const struct hkm_policy *base, unsigned row, uint64_t to)
 {
     size_t is = hkm_load((const hkm_word *)base + row);
@@ -453,7 +454,8 @@ HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample
             follow(&l->paid[i], part_of_cost(&l->price, s, i));
     }
     if (l->mode != HKM_EVO_FROZEN) {
-        adapt_pace(l, s, hkm_load(&base.dirty_kb));
+        if (!l->limit_given && is_default(&base, dirty_kb) && is_default(&base, dirty_percent))
+            adapt_pace(l, s, hkm_load(&base.dirty_kb));
         if (may_learn(l) && l->mode == HKM_EVO_LEARN) /* else what is promised of CACHE_KB is kept */
             adapt_caches(l, s, hkm_load(&base.cache_kb));
     }
@@ -487,9 +489,10 @@ HKM_COLD void hkm_learn_epoch(struct hkm_learn *l, const struct hkm_learn_sample
     if (l->cache_kb)
         RAISE(p, &base, cache_kb, l->cache_kb);
     if (l->kept_kb) {
-        RAISE(p, &base, dirty_kb, l->kept_kb);
-        RAISE(p, &base, purge_ms, l->keep_ms);
-        RAISE(p, &base, bigcache_floor_kb, l->kept_kb < HKM_LEARN_KEEP_KB / 8 ? l->kept_kb * 8 : HKM_LEARN_KEEP_KB);
-        RAISE(p, &base, bigcache_ms, l->keep_ms);
+        hkm_store(&p->kept_kb, l->kept_kb);
+        if (!l->pace_given) {
+            RAISE(p, &base, purge_ms, l->keep_ms);
+            RAISE(p, &base, bigcache_ms, l->keep_ms);
+        }
     }
 }

@@ -99,6 +99,7 @@ struct hkm_learn {
     struct hkm_learn_price price;
     uint32_t playable;      /* a bit for each strategy */
     uint8_t mode;
+    bool limit_given, pace_given; /* what may lie free, and for how long, was said by options: ACE lets that alone */
     uint32_t candidate[HKM_LEARN_GROUPS]; /* strategies that are to be a canary */
     uint8_t playing;        /* the challenger */
     uint8_t step;           /* of the eight epochs of A-B-B-A, each twice; of 16 with a canary */

@@ -171,6 +171,20 @@ static void attribute(FILE *out, const char *kind, uint64_t count, uint64_t size
     fwrite(m.text, 1, m.len, out);
 }
 
+/* Its rows: which fields of the statistics are their count and size. */
+#define AT(field) (offsetof(struct hak_stats, field) / sizeof(uint64_t))
+enum { SLOTS = UINT8_MAX - 1, NONE };
+static const char kinds[] = "live\0remote\0cached\0runs\0bigcache\0spare\0nursery\0free\0dirty\0fresh\0waste\0mmap\0mapped\0"
+                            "committed\0metadata\0heaps";
+static const struct { uint8_t count, size; } totals[] = {
+    { AT(live_blocks), AT(live_bytes) }, { NONE, AT(remote_bytes) }, { NONE, AT(cached_bytes) }, { NONE, AT(run_cache_bytes) },
+    { NONE, AT(bigcache_bytes) }, { SLOTS, AT(spare_bytes) }, { NONE, AT(nursery_bytes) }, { NONE, AT(free_bytes) },
+    { SLOTS, AT(dirty_bytes) }, { SLOTS, AT(fresh_bytes) }, { NONE, AT(waste_bytes) }, { AT(big_blocks), AT(big_bytes) },
+    { AT(mappings), AT(mapped_bytes) }, { NONE, AT(committed_bytes) }, { NONE, AT(metadata_bytes) }, { AT(heaps), NONE },
+};
+
+static uint64_t value(const struct hak_stats *s, unsigned at) { return at == NONE ? 0 : ((const uint64_t *)s)[at]; }
+
 HKM_EXPORT HKM_COLD int malloc_info(int options, FILE *out)
 {
     struct hak_stats s;
@@ -181,22 +195,11 @@ HKM_EXPORT HKM_COLD int malloc_info(int options, FILE *out)
         return EINVAL;
     hkm_alloc_stats(&s);
     fputs("<malloc version=\"hakmem-1\">\n", out);
-    attribute(out, "live", s.live_blocks, s.live_bytes);
-    attribute(out, "remote", 0, s.remote_bytes);
-    attribute(out, "cached", 0, s.cached_bytes);
-    attribute(out, "runs", 0, s.run_cache_bytes);
-    attribute(out, "bigcache", 0, s.bigcache_bytes);
-    attribute(out, "spare", s.spare_bytes / HKM_SLOT_SIZE, s.spare_bytes);
-    attribute(out, "nursery", 0, s.nursery_bytes);
-    attribute(out, "free", 0, s.free_bytes);
-    attribute(out, "dirty", s.dirty_bytes / HKM_SLOT_SIZE, s.dirty_bytes);
-    attribute(out, "fresh", s.fresh_bytes / HKM_SLOT_SIZE, s.fresh_bytes);
-    attribute(out, "waste", 0, s.waste_bytes);
-    attribute(out, "mmap", s.big_blocks, s.big_bytes);
-    attribute(out, "mapped", s.mappings, s.mapped_bytes);
-    attribute(out, "committed", 0, s.committed_bytes);
-    attribute(out, "metadata", 0, s.metadata_bytes);
-    attribute(out, "heaps", s.heaps, 0);
+    const char *kind = kinds;
+    for (unsigned i = 0; i < sizeof totals / sizeof *totals; i++, kind += strlen(kind) + 1) {
+        uint64_t size = value(&s, totals[i].size);
+        attribute(out, kind, totals[i].count == SLOTS ? size / HKM_SLOT_SIZE : value(&s, totals[i].count), size);
+    }
     fputs("</malloc>\n", out);
     return 0;
 }

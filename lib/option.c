@@ -134,6 +134,14 @@ static void complain(const struct row *r, const char *value)
     hkm_os_warn(&m);
 }
 
+hkm_word hkm_option_named;
+
+static void set(const struct row *r, long value)
+{
+    hkm_store(field_of(r), (size_t)value);
+    hkm_fetch_or(&hkm_option_named, (size_t)1 << r->offset / sizeof(hkm_word));
+}
+
 static bool given; /* written before the process has a second thread */
 
 bool hkm_option_given(void) { return given; }
@@ -150,7 +158,7 @@ static void read_environment(void)
         if (!s)
             continue;
         if (parse(&r, s, &value))
-            hkm_store(field_of(&r), (size_t)value);
+            set(&r, value);
         else
             complain(&r, s);
     }
@@ -351,7 +359,7 @@ int hkm_option_set(const char *name, long value)
         return ERANGE;
     if (r.when != LIVE)
         return EPERM;
-    hkm_store(field_of(&r), (size_t)value);
+    set(&r, value);
     if (r.offset == offsetof(struct hkm_option, stats) && value)
         hkm_os_stderr_keep();
     return 0;

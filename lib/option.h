@@ -38,6 +38,9 @@ bool hkm_option_read(void);
 /* The same, for who is about to hand out a block.  True once, for the first of them. */
 bool hkm_option_init(void);
 
+/* Bits of the options that were set, by the environment or since, be it to what they were. */
+extern hkm_word hkm_option_named HKM_HIDDEN;
+#define HKM_NAMED(field) (hkm_load(&hkm_option_named) >> offsetof(struct hkm_option, field) / sizeof(hkm_word) & 1)
 bool hkm_option_given(void); /* the environment has a variable of ours */
 
 /* By name without HAKMEM_.  0 or an errno value: ENOENT, ERANGE, EPERM. */

@@ -85,14 +85,24 @@ static const struct hkm_policy *keep(const struct hkm_policy *p)
     return &hkm_policy_version[n % VERSIONS];
 }
 
-HKM_COLD bool hkm_policy_publish(const struct hkm_policy *p)
+/* Lock. */
+static HKM_COLD __attribute__((noinline)) void put_in_force(const struct hkm_policy *p)
+{
+    hkm_store_rel(&hkm_policy_offset, (uintptr_t)keep(p) - (uintptr_t)&hkm_policy_default);
+}
+
+hkm_word hkm_policy_number; /* lock writes: of changes of options, so far */
+
+HKM_COLD bool hkm_policy_publish(const struct hkm_policy *p, size_t since)
 {
     if (!hkm_policy_valid(p))
         return false;
     hkm_lock(&lock); /* one that a fork left behind: a place may be half written, which is not in force */
-    hkm_store_rel(&hkm_policy_offset, (uintptr_t)keep(p) - (uintptr_t)&hkm_policy_default);
+    bool ok = hkm_load(&hkm_policy_number) == since;
+    if (ok)
+        put_in_force(p);
     hkm_unlock(&lock);
-    return true;
+    return ok;
 }
 
 /* Options are checked where they are read, but some address spaces are smaller than their ranges. */
@@ -128,12 +138,12 @@ HKM_COLD void hkm_policy_base(struct hkm_policy *p)
 /* ---- a saved policy --------------------------------------------------------------------------------------------- */
 
 struct hkm_policy hkm_policy_saved HKM_BEHIND; /* written before the process has a second thread */
-static bool has_saved;
+bool hkm_policy_is_saved;
 
 /* What an option says goes before what was saved, and that before the defaults. */
 static void take_saved(struct hkm_policy *p)
 {
-    for (unsigned i = 0; has_saved && i < HKM_POLICY_ROWS; i++)
+    for (unsigned i = 0; hkm_policy_is_saved && i < HKM_POLICY_ROWS; i++)
         if (hkm_load((hkm_word *)p + i) == hkm_load((const hkm_word *)&hkm_policy_default + i))
             hkm_store((hkm_word *)p + i, hkm_load((hkm_word *)&hkm_policy_saved + i));
 }
@@ -265,14 +275,17 @@ HKM_COLD void hkm_policy_load(void)
         return;
     }
     hkm_policy_saved = p;
-    has_saved = true;
+    hkm_policy_is_saved = true;
 }
 
 HKM_COLD void hkm_policy_renew(void)
 {
     struct hkm_policy p;
+    hkm_lock(&lock); /* so that who comes last has seen all changes */
+    hkm_store_rel(&hkm_policy_number, hkm_load(&hkm_policy_number) + 1); /* the options came before: pairs with hkm_policy_changes */
     hkm_policy_base(&p);
-    (void)hkm_policy_publish(&p);
+    put_in_force(&p);
+    hkm_unlock(&lock);
 }
 
 int hkm_policy_option(const char *name, long value)
@@ -312,26 +325,33 @@ static size_t share_of(size_t used, size_t floor_kb, size_t percent)
     return floor > share ? floor : share;
 }
 
-size_t hkm_policy_dirty_limit(const struct hkm_policy *p, size_t used)
+size_t hkm_policy_dirty_old(const struct hkm_policy *p, size_t used)
 {
     return hkm_load(&p->purge) ? share_of(used, hkm_load(&p->dirty_kb), hkm_load(&p->dirty_percent)) : SIZE_MAX;
 }
 
-/* With the defaults: of a heap that swings by a third, or by 32 MiB, nothing is given back in each trough. */
-size_t hkm_policy_dirty_most(const struct hkm_policy *p, size_t used)
+static size_t at_least_kept(const struct hkm_policy *p, size_t bytes)
 {
-    size_t limit = hkm_policy_dirty_limit(p, used);
+    size_t kept = bytes_of(hkm_load(&p->kept_kb));
+    return bytes > kept ? bytes : kept;
+}
+
+size_t hkm_policy_dirty_limit(const struct hkm_policy *p, size_t used) { return at_least_kept(p, hkm_policy_dirty_old(p, used)); }
+
+/* With the defaults: of a heap that swings by a third, or by 32 MiB, nothing is given back in each trough. */
+size_t hkm_policy_dirty_most(const struct hkm_policy *p, size_t used, bool swings)
+{
+    size_t limit = hkm_policy_dirty_old(p, used), burst = hkm_load(&p->dirty_burst) * (swings ? 4 : 1);
     if (!hkm_policy_purge_ms(p) || limit == SIZE_MAX)
-        return limit;
-    size_t floor = bytes_of(hkm_load(&p->dirty_kb)), burst = hkm_load(&p->dirty_burst);
-    size_t most = floor > SIZE_MAX / burst ? SIZE_MAX : floor * burst;
+        return at_least_kept(p, limit);
+    size_t floor = bytes_of(hkm_load(&p->dirty_kb)), most = floor > SIZE_MAX / burst ? SIZE_MAX : floor * burst;
     size_t share = limit > SIZE_MAX / burst ? SIZE_MAX : used / 100 * hkm_load(&p->dirty_percent) * (burst / 2);
-    return most > share ? most : share;
+    return at_least_kept(p, most > share ? most : share);
 }
 
 size_t hkm_policy_bigcache(const struct hkm_policy *p, size_t used)
 {
-    size_t share = share_of(used, hkm_load(&p->bigcache_floor_kb), hkm_load(&p->bigcache_percent));
+    size_t share = at_least_kept(p, share_of(used, hkm_load(&p->bigcache_floor_kb), hkm_load(&p->bigcache_percent)));
     size_t most = bytes_of(hkm_load(&p->bigcache_kb));
     return share < most ? share : most;
 }
@@ -349,21 +369,15 @@ size_t hkm_policy_spare(const struct hkm_policy *p, size_t slots, size_t waited)
     return halvings < HKM_WORD_BITS ? slots - (slots >> halvings) : slots;
 }
 
-unsigned hkm_policy_pieces(size_t waited)
-{
-    size_t n = 1 + waited / HKM_POLICY_PIECE_MS;
-    return n < HKM_POLICY_PIECES ? (unsigned)n : HKM_POLICY_PIECES;
-}
-
 size_t hkm_policy_purge_ms(const struct hkm_policy *p) { return hkm_load(&p->purge_ms); }
 
 enum hkm_look hkm_policy_look(const struct hkm_policy *p, size_t used, size_t idle, size_t more, size_t waited)
 {
-    size_t limit = hkm_policy_dirty_limit(p, used), ms = hkm_policy_purge_ms(p);
+    size_t limit = hkm_policy_dirty_old(p, used), hurry = hkm_policy_dirty_limit(p, used), ms = hkm_policy_purge_ms(p);
     if (limit == SIZE_MAX)
         return HKM_LOOK_NOT;
     /* Where a heap swings, such a look is in vain, and purge.c finds out. */
-    if (more > (limit > SIZE_MAX / 2 ? SIZE_MAX : limit * 2))
+    if (more > (hurry > SIZE_MAX / 2 ? SIZE_MAX : hurry * 2))
         return HKM_LOOK_ALL;
     if (waited < ms)
         return HKM_LOOK_NOT;

@@ -39,14 +39,19 @@ HKM_INLINE const struct hkm_policy *hkm_policy(void)
 bool hkm_policy_same(const struct hkm_policy *p, const struct hkm_policy *q);
 /* Whether each value is within its row's range. */
 bool hkm_policy_valid(const struct hkm_policy *p);
-/* Puts a policy in force, of which a copy is made.  The same one twice takes no room.  False: it is not valid. */
-bool hkm_policy_publish(const struct hkm_policy *p);
+/* Changes of options so far; what is read of the options afterwards is at least as new. */
+extern hkm_word hkm_policy_number HKM_HIDDEN;
+HKM_INLINE size_t hkm_policy_changes(void) { return hkm_load_acq(&hkm_policy_number); }
+/* Puts a policy in force, of which a copy is made.  The same one twice takes no room.  False: it is not valid, or options have
+ * changed since there were `changes`: who changes them has put in force what they say, and that must stay. */
+bool hkm_policy_publish(const struct hkm_policy *p, size_t changes);
 /* What the options say. */
 void hkm_policy_base(struct hkm_policy *p);
 /* A saved policy, as text: a line "hakmem-policy 1", then lines "ROW VALUE" of policy.def, those that differ from the defaults,
  * then "end"; # begins a comment.  NULL, or what is wrong with it, and in which line; then *p is not changed. */
 enum { HKM_POLICY_VERSION = 1 };
 const char *hkm_policy_parse(struct hkm_policy *p, const char *text, size_t size, unsigned *line);
+extern bool hkm_policy_is_saved HKM_HIDDEN; /* a file's values are in it; written before the process has a second thread */
 /* Reads the file that HAKMEM_POLICY_FILE names, if it does: its values are the defaults from then on.  One that is wrong gives one
  * line on stderr, and the defaults stay. */
 void hkm_policy_load(void);
@@ -63,9 +68,12 @@ size_t hkm_policy_growth(const struct hkm_policy *p, size_t mapped, size_t need)
 
 /* Free dirty bytes that may stay, when `used` bytes are in use; SIZE_MAX when nothing is ever purged. */
 size_t hkm_policy_dirty_limit(const struct hkm_policy *p, size_t used);
+/* The same of what has its age: no more than the options say. */
+size_t hkm_policy_dirty_old(const struct hkm_policy *p, size_t used);
 
-/* The same for as long as a moment, after which it is too much: hkm_policy_purge_ms. */
-size_t hkm_policy_dirty_most(const struct hkm_policy *p, size_t used);
+/* The same for as long as a moment, after which it is too much: hkm_policy_purge_ms.  Of a heap that swings it is four times as
+ * much, but for what ACE keeps. */
+size_t hkm_policy_dirty_most(const struct hkm_policy *p, size_t used, bool swings);
 size_t hkm_policy_purge_ms(const struct hkm_policy *p);
 
 /* Of dirty free slots that nobody needed for so many ms, how many to give back: half for each hkm_policy_purge_ms, until few
@@ -85,7 +93,10 @@ enum { HKM_POLICY_PIECE = 64 }; /* free slots that one slow call purges */
 /* So many of these pieces are done at once where so many ms have passed since the last one: a process that is mostly idle gives
  * back at its next calls what it would take a hundred for. */
 enum { HKM_POLICY_PIECES = 8, HKM_POLICY_PIECE_MS = 8 };
-unsigned hkm_policy_pieces(size_t waited);
+static inline unsigned hkm_policy_pieces(size_t waited)
+{
+    return waited < (HKM_POLICY_PIECES - 1) * HKM_POLICY_PIECE_MS ? 1 + (unsigned)waited / HKM_POLICY_PIECE_MS : HKM_POLICY_PIECES;
+}
 /* What was given back at once, be it free slots or pages in a look for all, was so in vain when half of it is in use again
  * within so many hkm_policy_purge_ms: the heap swings.  For so many of them no look is for all, then, and four
  * times as much in free slots may stay. */

@@ -246,11 +246,9 @@ void hkm_superslab_purge_piece(unsigned pieces)
 /* The last purge at once: slots that it gave back, and that were taken then, and when; and until when (ms) there is none. */
 static hkm_word hasty_given, hasty_taken, hasty_at, none_until;
 
-/* Of a heap that swings four times as much may stay. */
-static size_t most_now(size_t most)
+static bool swings(const struct hkm_policy *policy)
 {
-    bool swings = hkm_load(&none_until) - hkm_os_ms() <= HKM_POLICY_VAIN_WAIT * hkm_policy_purge_ms(hkm_policy());
-    return !swings ? most : most > SIZE_MAX / 4 ? SIZE_MAX : most * 4;
+    return hkm_load(&none_until) - hkm_os_ms() <= HKM_POLICY_VAIN_WAIT * hkm_policy_purge_ms(policy);
 }
 
 static void purge_at_once(size_t keep)
@@ -279,11 +277,11 @@ static void keep_to_limits(size_t used)
 {
     static hkm_word over; /* ms, not 0: since then more was dirty than the limit; 0: it is not */
     const struct hkm_policy *policy = hkm_policy();
-    size_t limit = hkm_policy_dirty_limit(policy, used), most = hkm_policy_dirty_most(policy, used);
+    size_t limit = hkm_policy_dirty_limit(policy, used), most = hkm_policy_dirty_most(policy, used, false);
     if (!too_dirty(limit)) {
         if (hkm_load(&over))
             hkm_store(&over, 0);
-    } else if (too_dirty(most) && too_dirty(most = most_now(most))) {
+    } else if (too_dirty(most) && too_dirty(most = hkm_policy_dirty_most(policy, used, swings(policy)))) {
         purge_at_once(most / 4 * 3);
     } else {
         size_t now = hkm_os_ms() | 1, since = hkm_load(&over);

@@ -15,10 +15,11 @@
 
 /* A slow call may be due: now in ms.  No lock is held but perhaps that of the late heap. */
 void hkm_teach_epoch(size_t now);
-extern hkm_word hkm_teach_next HKM_HIDDEN; /* ms: not before */
+extern hkm_word hkm_teach_next HKM_HIDDEN; /* ms: not before; never far ahead, and 0 at first, whatever the clock says */
+HKM_INLINE bool hkm_teach_is_due(size_t now) { return hkm_load(&hkm_teach_next) - now - 1 >= (size_t)1 << 22; }
 HKM_INLINE void hkm_teach_tick(size_t now)
 {
-    if (HKM_LEARNING && (ptrdiff_t)(now - hkm_load(&hkm_teach_next)) >= 0)
+    if (HKM_LEARNING && hkm_teach_is_due(now))
         hkm_teach_epoch(now);
 }
 

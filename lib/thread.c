@@ -454,9 +454,8 @@ HKM_COLD void hkm_thread_called(void)
         h->called = now;
         passed = passed < MOST / EACH_MS ? h->calls + passed * EACH_MS : MOST;
         h->calls = passed < MOST ? passed : MOST;
-        notice_fork();
-        hkm_store(&h->events, (hkm_load(&h->events) | 3) + 1); /* purging is due then, and the heap is in use */
-        tick(h);
+        hkm_store(&h->events, hkm_load(&h->events) | 3); /* purging is due with the next */
+        hkm_thread_tick();
     }
 }
 
@@ -513,5 +512,6 @@ size_t hkm_thread_purge(void)
     hkm_thread_each(purge_one, &done);
     for (unsigned i = 0; (slots = hkm_superslab_purge(0)) == HKM_PURGE_BUSY && i < MOST; i++)
         hkm_os_pause();
+    hkm_policy_renew(); /* what comes back of this was not given back in vain; and what was learned to be kept is not wanted */
     return (done + slots) & ~(size_t)HKM_PURGE_BUSY;
 }

@@ -18,7 +18,7 @@ export HAKMEM_PURGE_MS=20
 start "$scratch/stand" swing
 learned=$(number "$scratch/own" purged_bytes)
 ok "by default more is kept" above learn_raised 0
-ok "which the policy says" above policy_dirty_kb 4096
+ok "which the policy says" above policy_kept_kb 0
 ok "nothing is tried" is learn_matches 0
 ok "nor played with" is learn_rating_keep 1500
 switched_off() { gives 0 set --wait=10 "$pid" DISABLE_LEARNING=1 && is policy_dirty_kb 4096; }
@@ -27,7 +27,7 @@ stop "$pid"
 
 HAKMEM_DISABLE_LEARNING=1 start "$scratch/stand" swing
 ok "HAKMEM_DISABLE_LEARNING=1: no epoch" is learn_epochs 0
-ok "the policy is as the options say" is policy_dirty_kb 4096
+ok "the policy is as the options say" is policy_kept_kb 0
 saved() {
     local plain
     plain=$(number "$scratch/own" purged_bytes)
@@ -42,7 +42,7 @@ stop "$pid"
 
 HAKMEM_EVO_POLICY=frozen start "$scratch/stand" swing
 ok "HAKMEM_EVO_POLICY=frozen: epochs" above learn_epochs 0
-ok "of which nothing comes" is policy_dirty_kb 4096
+ok "of which nothing comes" is policy_kept_kb 0
 stop "$pid"
 
 HAKMEM_EVO_POLICY=learn start "$scratch/stand" swing

@@ -17,16 +17,20 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
-/* What hakmem(7) lists. */
-static const int always[] = {
+/* What hakmem(7) lists; the first of it by who wants more address space. */
+static const int mapping[] = {
 #ifdef SYS_mmap
     SYS_mmap,
 #endif
 #ifdef SYS_mmap2
     SYS_mmap2,
 #endif
-    SYS_munmap, SYS_mprotect, SYS_madvise, SYS_mremap,
+    SYS_munmap, SYS_mprotect, SYS_mremap,
+};
+static const int always[] = {
+    SYS_madvise,
 #ifdef SYS_futex
     SYS_futex,
 #endif
@@ -44,6 +48,8 @@ static const int always[] = {
 };
 /* A thread's end, by pthread_exit. */
 static const int ending[] = { SYS_exit, SYS_rt_sigprocmask };
+/* Not even more address space. */
+static const int nothing[1];
 /* A message, and abort. */
 static const int aborting[] = { SYS_write, SYS_rt_sigprocmask, SYS_getpid, SYS_gettid, SYS_tgkill };
 /* Statistics at the end. */
@@ -81,6 +87,8 @@ static void confine(const int *more, size_t count, bool trap)
     static const int to_write[] = { SYS_write };
     add(BPF_LD | BPF_W | BPF_ABS, 0, 0, offsetof(struct seccomp_data, nr));
     allow(always, COUNT_OF(always));
+    if (more != nothing)
+        allow(mapping, COUNT_OF(mapping));
     allow(more, count);
     if (trap) {
         allow(to_write, 1);
@@ -193,6 +201,27 @@ static void part_one(bool trap)
     confine(NULL, 0, trap);
     _exit(work(1, 100000) ? 0 : 1);
 }
+/* It has had what it needs.  For as long as it takes until something is learned, and some epochs. */
+static void swing(unsigned char **blocks, size_t count, unsigned ms)
+{
+    struct timespec begun, now;
+    clock_gettime(CLOCK_MONOTONIC, &begun);
+    do {
+        for (size_t i = 0; i < count; i++)
+            *(blocks[i] = malloc(1000)) = 1;
+        for (size_t i = 0; i < count; i++)
+            free(blocks[i]);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000 < ms);
+}
+static void part_enough(bool trap)
+{
+    static unsigned char *blocks[30000];
+    swing(blocks, COUNT_OF(blocks), 100);
+    confine(nothing, 0, trap);
+    swing(blocks, COUNT_OF(blocks) / 3, 1800);
+    _exit(0);
+}
 /* The filter comes when the threads are there, which has taken blocks of this one; theirs come after it.  Four end before
  * the next four ask for their first block, and adopt their heaps. */
 static void part_threads(bool trap)
@@ -273,6 +302,7 @@ static const struct part {
 } parts[] = {
     { "one", "all of HAKMEM in one thread", part_one, 0, NULL, false },
     { "one", "the same in huge pages", part_one, 0, NULL, true },
+    { "enough", "after it has had its memory, without mmap", part_enough, 0, NULL, false },
     { "threads", "threads that begin and end", part_threads, 0, NULL, false },
     { "threads", "the same in huge pages", part_threads, 0, NULL, true },
     { "child", "the child of a fork beside other threads", part_child, 0, NULL, false },

@@ -280,17 +280,17 @@ START_TEST(what_comes_back_is_kept)
         ck_assert(!memcmp(&policy, &hkm_policy_default, sizeof policy)); /* not in the first second */
     }
     epoch(&s);
-    ck_assert_uint_eq(hkm_load(&policy.dirty_kb), 4 * 4096);
+    ck_assert_uint_eq(hkm_load(&policy.kept_kb), 4 * 4096);
     ck_assert_uint_gt(hkm_load(&policy.purge_ms), 0);
     epoch(&s); /* goes back again, */
-    ck_assert_uint_eq(hkm_load(&policy.dirty_kb), 4 * 4096);
+    ck_assert_uint_eq(hkm_load(&policy.kept_kb), 4 * 4096);
     epoch(&s); /* and comes back */
-    ck_assert_uint_eq(hkm_load(&policy.dirty_kb), 16 * 4096);
-    ck_assert_uint_ge(hkm_load(&policy.bigcache_floor_kb), 64 * 4096);
+    ck_assert_uint_eq(hkm_load(&policy.kept_kb), 16 * 4096);
+    ck_assert_uint_ge(hkm_policy_bigcache(&policy, 0), 64 * MIB);
     for (unsigned i = 0; i < 1000; i++) { /* nothing goes back, so it serves */
         s = still;
         epoch(&s);
-        ck_assert_uint_eq(hkm_load(&policy.dirty_kb), 16 * 4096);
+        ck_assert_uint_eq(hkm_load(&policy.kept_kb), 16 * 4096);
     }
     s = still;
     s.purged = s.returned = 200000; /* all of it goes back by its age, and stays away */
@@ -347,7 +347,20 @@ START_TEST(options_are_not_raised)
         hkm_learn_epoch(&l, &s, &policy);
         ck_assert_uint_eq(hkm_load(&policy.purge_ms), 77);
     }
-    ck_assert_uint_gt(hkm_load(&policy.dirty_kb), 4096);
+    ck_assert_uint_gt(hkm_load(&policy.kept_kb), 4096);
+    for (unsigned given = 0; given < 3; given++) { /* also where it says what is the default */
+        begin(HKM_EVO_CANARY);
+        l.limit_given = given == 0;
+        l.pace_given = given == 1;
+        for (unsigned i = 0; i < 10; i++) {
+            policy = hkm_policy_default;
+            hkm_store(&policy.dirty_percent, given == 2 ? 13 : 12);
+            hkm_learn_epoch(&l, &s, &policy);
+        }
+        ck_assert_int_eq(hkm_load(&policy.kept_kb) > 0, given == 1);
+        ck_assert_uint_eq(hkm_load(&policy.purge_ms), 1000);
+        ck_assert_uint_eq(hkm_load(&policy.bigcache_ms), 1000);
+    }
     begin(HKM_EVO_FROZEN);
     for (unsigned i = 0; i < 10; i++)
         epoch(&s);

@@ -29,14 +29,14 @@ START_TEST(publishing)
 {
     struct hkm_policy p = hkm_policy_default;
     hkm_store(&p.purge_ms, 77);
-    ck_assert(hkm_policy_publish(&p));
+    ck_assert(hkm_policy_publish(&p, hkm_policy_changes()));
     const struct hkm_policy *first = hkm_policy();
     ck_assert_ptr_ne(first, &p);
     ck_assert_uint_eq(hkm_load(&first->purge_ms), 77);
     ck_assert_uint_eq(hkm_load(&first->dirty_kb), 4096);
     hkm_policy_renew();
     ck_assert_ptr_eq(hkm_policy(), &hkm_policy_default);
-    ck_assert(hkm_policy_publish(&p)); /* the same again takes no room */
+    ck_assert(hkm_policy_publish(&p, hkm_policy_changes())); /* the same again takes no room */
     ck_assert_ptr_eq(hkm_policy(), first);
     ck_assert_uint_eq(hkm_policy_versions(), 1);
 }
@@ -57,14 +57,14 @@ START_TEST(what_is_out_of_range_is_refused)
         size_t values[] = { range[i].least, range[i].most };
         for (unsigned k = 0; k < 2; k++) {
             hkm_store(row, values[k]);
-            ck_assert(hkm_policy_publish(&p));
+            ck_assert(hkm_policy_publish(&p, hkm_policy_changes()));
             ck_assert_uint_eq(hkm_load((const hkm_word *)hkm_policy() + i), values[k]);
         }
         const struct hkm_policy *was = hkm_policy();
         hkm_store(row, range[i].most + 1);
-        ck_assert(!hkm_policy_publish(&p));
+        ck_assert(!hkm_policy_publish(&p, hkm_policy_changes()));
         hkm_store(row, range[i].least - 1);
-        ck_assert(!hkm_policy_publish(&p));
+        ck_assert(!hkm_policy_publish(&p, hkm_policy_changes()));
         ck_assert_ptr_eq(hkm_policy(), was);
     }
 }
@@ -79,7 +79,7 @@ START_TEST(many_versions)
     const struct hkm_policy *seen[KEPT] = { NULL };
     for (size_t i = 1; i < 10000; i++) {
         hkm_store(&p.purge_ms, i);
-        ck_assert(hkm_policy_publish(&p));
+        ck_assert(hkm_policy_publish(&p, hkm_policy_changes()));
         ck_assert_ptr_ne(hkm_policy(), last); /* what is in force is never written to */
         last = hkm_policy();
         ck_assert_uint_eq(hkm_load(&last->purge_ms), i);
@@ -96,7 +96,7 @@ static void *publish_many(void *arg)
     for (size_t i = 0; i < 20000; i++) {
         hkm_store(&p.dirty_kb, 1000 * (size_t)arg + i % 200);
         hkm_store(&p.purge_ms, 1000 * (size_t)arg + i % 200);
-        ck_assert(hkm_policy_publish(&p));
+        ck_assert(hkm_policy_publish(&p, hkm_policy_changes()));
     }
     return NULL;
 }
@@ -253,17 +253,54 @@ END_TEST
 
 START_TEST(dirty_most)
 {
-    ck_assert_uint_eq(hkm_policy_dirty_most(hkm_policy(), 0), 32 * MIB);
-    ck_assert_uint_eq(hkm_policy_dirty_most(hkm_policy(), 400 * MIB), 192 * MIB);
+    ck_assert_uint_eq(hkm_policy_dirty_most(hkm_policy(), 0, false), 32 * MIB);
+    ck_assert_uint_eq(hkm_policy_dirty_most(hkm_policy(), 400 * MIB, false), 192 * MIB);
     for (size_t used = 0; used < 64 * GIB; used = used * 2 + 12345)
-        ck_assert_uint_ge(hkm_policy_dirty_most(hkm_policy(), used), hkm_policy_dirty_limit(hkm_policy(), used));
+        ck_assert_uint_ge(hkm_policy_dirty_most(hkm_policy(), used, false), hkm_policy_dirty_limit(hkm_policy(), used));
     SET_OPTION(purge_ms, 0); /* at once */
-    ck_assert_uint_eq(hkm_policy_dirty_most(hkm_policy(), 400 * MIB), 48 * MIB);
+    ck_assert_uint_eq(hkm_policy_dirty_most(hkm_policy(), 400 * MIB, false), 48 * MIB);
     SET_OPTION(purge_ms, 1);
     SET_OPTION(dirty_kb, 1 << 30);
-    ck_assert_uint_ge(hkm_policy_dirty_most(hkm_policy(), 0), hkm_policy_dirty_limit(hkm_policy(), 0));
+    ck_assert_uint_ge(hkm_policy_dirty_most(hkm_policy(), 0, false), hkm_policy_dirty_limit(hkm_policy(), 0));
     SET_OPTION(disable_purge, 1);
-    ck_assert_uint_eq(hkm_policy_dirty_most(hkm_policy(), 0), SIZE_MAX);
+    ck_assert_uint_eq(hkm_policy_dirty_most(hkm_policy(), 0, false), SIZE_MAX);
+}
+END_TEST
+
+/* What ACE keeps lies beside what the options allow: as long as it is young, and no more of it than is said. */
+START_TEST(kept)
+{
+    struct hkm_policy p = hkm_policy_default;
+    hkm_store(&p.kept_kb, 64 * MIB / KIB);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(&p, 0), 64 * MIB);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(&p, 1000 * MIB), 120 * MIB);
+    ck_assert_uint_eq(hkm_policy_dirty_old(&p, 0), 4 * MIB);
+    ck_assert_uint_eq(hkm_policy_dirty_most(&p, 0, false), 64 * MIB);
+    ck_assert_uint_eq(hkm_policy_dirty_most(&p, 0, true), 128 * MIB);
+    ck_assert_uint_eq(hkm_policy_bigcache(&p, 0), 64 * MIB);
+    ck_assert_int_eq(hkm_policy_look(&p, 0, 20 * MIB, 16 * MIB, 900), HKM_LOOK_NOT);
+    ck_assert_int_eq(hkm_policy_look(&p, 0, 20 * MIB, 16 * MIB, 1000), HKM_LOOK_IDLE);
+    hkm_store(&p.kept_kb, 16 * MIB / KIB);
+    ck_assert_uint_eq(hkm_policy_dirty_most(&p, 0, false), 32 * MIB);
+    hkm_store(&p.purge, 0);
+    ck_assert_uint_eq(hkm_policy_dirty_most(&p, 0, true), SIZE_MAX);
+    ck_assert_uint_eq(hkm_policy_dirty_limit(&p, 0), SIZE_MAX);
+}
+END_TEST
+
+/* Options have changed since somebody read them: what he makes of them does not come into force. */
+START_TEST(options_go_before_what_was_learned)
+{
+    struct hkm_policy p;
+    size_t changes = hkm_policy_changes();
+    hkm_policy_base(&p);
+    hkm_store(&p.kept_kb, 12345);
+    ck_assert(hkm_policy_publish(&p, changes));
+    ck_assert_uint_eq(hkm_load(&hkm_policy()->kept_kb), 12345);
+    SET_OPTION(dirty_kb, 77);
+    ck_assert(!hkm_policy_publish(&p, changes));
+    ck_assert_uint_eq(hkm_load(&hkm_policy()->kept_kb), 0);
+    ck_assert_uint_eq(hkm_load(&hkm_policy()->dirty_kb), 77);
 }
 END_TEST
 
@@ -461,5 +498,6 @@ START_TEST(retreat)
 END_TEST
 
 UNIT_MAIN("policy", CK_FORK, the_default_is_in_force, publishing, what_is_out_of_range_is_refused, many_versions,
-          publishing_by_many_threads, saved, wrong_files, a_policy_file, growth, growth_without_superslabs, dirty_limit, dirty_most, cache_limit,
-          caches_grow_to_their_most, refill_and_flush, nursery, prefault, huge, slots, big, looks, spare, retreat)
+          publishing_by_many_threads, saved, wrong_files, a_policy_file, growth, growth_without_superslabs, dirty_limit, dirty_most,
+          kept, options_go_before_what_was_learned, cache_limit, caches_grow_to_their_most, refill_and_flush, nursery, prefault,
+          huge, slots, big, looks, spare, retreat)
